@@ -1,0 +1,1 @@
+"""Dragoman: one server, five published Chat APIs, one durable core."""

@@ -1,0 +1,60 @@
+"""Conversations, messages and turns as they are kept. Knows no table and no rendering."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Role = Literal["user", "assistant", "system", "tool"]
+TurnState = Literal["running", "paused", "completed", "failed", "cancelled", "interrupted"]
+
+TITLE_LENGTH = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A run of messages between somebody and one agent. Times are microseconds since the epoch."""
+
+    id: str
+    tenant_id: str
+    agent_id: str
+    title: str
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message; `number` rises per agent and is never used again."""
+
+    id: str
+    number: int
+    role: Role
+    content: str
+    created_at: int
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One user input and what became of it. `epoch` rises when somebody else takes the turn over or runs it again."""
+
+    id: str
+    tenant_id: str
+    conversation_id: str
+    agent_id: str
+    state: TurnState
+    epoch: int
+    message_id: str
+    answer_id: str
+    answer_number: int
+    model: str
+    created_at: int
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    credits: int = 0
+    error: str | None = None
+    finished_at: int | None = None
+
+
+def title_from(text: str) -> str:
+    """A conversation's title where nobody gave one: its first message, one line, cut at 60 characters."""
+    return " ".join(text.split())[:TITLE_LENGTH]

@@ -1,0 +1,1 @@
+"""What services ask of the world, as Protocols. Knows no adapter."""
