@@ -1,0 +1,1 @@
+"""What the ports mean on real parts: one folder per port, one file per vendor. Knows no service."""

@@ -1,0 +1,99 @@
+"""The storage layer: the only place with SQL and database drivers, one module per noun. Knows no service."""
+
+from pathlib import Path
+
+from dragoman.adapters.store.agents import Agents, Definitions
+from dragoman.adapters.store.conversations import Conversations
+from dragoman.adapters.store.driver import Database, Rehearsal
+from dragoman.adapters.store.keys import Keys
+from dragoman.adapters.store.migrate import HEAD, migrate_postgres, migrate_sqlite
+from dragoman.adapters.store.postgres import PostgresDatabase
+from dragoman.adapters.store.sqlite import SqliteDatabase, check_file, lock_file, schema_version
+from dragoman.adapters.store.tenants import Tenants
+from dragoman.adapters.store.turns import Turns
+from dragoman.core.errors import Unavailable
+from dragoman.ports.store import StoreUnusable
+
+
+class SqlStore:
+    """Everything that is kept, on either database; `ports.store.Store`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.owner = database.owner
+        self.tenants = Tenants(database)
+        self.keys = Keys(database)
+        self.agents = Agents(database)
+        self.conversations = Conversations(database)
+        self.turns = Turns(database, Definitions())
+
+    def rehearsal(self) -> "SqlStore":
+        return SqlStore(Rehearsal(self._database))
+
+    async def check(self) -> None:
+        if await self._database.version() != HEAD:
+            raise Unavailable("The database schema is not current; run: dragoman migrate")
+
+    async def close(self) -> None:
+        await self._database.close()
+
+
+def is_sqlite(url: str) -> bool:
+    """Whether a database URL names a file of ours."""
+    return url.startswith("sqlite:///")
+
+
+def sqlite_path(url: str) -> Path:
+    """The file that an ``sqlite:///`` URL names; a fourth slash makes it absolute."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
+async def open_store(url: str) -> SqlStore:
+    """Open the database behind a URL. A file is brought to this version's schema; PostgreSQL must be there already.
+
+    Raises:
+        StoreUnusable: it cannot be reached, is in use, is damaged, or its schema is old; the message says what to do.
+    """
+    if is_sqlite(url):
+        path = sqlite_path(url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = lock_file(path)
+        check_file(path)
+        if schema_version(path) != HEAD:
+            migrate_sqlite(path)
+        return SqlStore(SqliteDatabase(path, lock))
+    database = await PostgresDatabase.open(url)
+    version = await database.version()
+    if version != HEAD:
+        await database.close()
+        raise StoreUnusable(
+            f"the database's schema is {version or 'not there yet'}, this version needs {HEAD}; run: dragoman migrate"
+        )
+    return SqlStore(database)
+
+
+async def migrate(url: str) -> tuple[str | None, str]:
+    """Bring the database behind a URL to this version's schema; what it was and what it is.
+
+    Raises:
+        StoreUnusable: it cannot be reached, is in use or is damaged.
+    """
+    if not is_sqlite(url):
+        return await migrate_postgres(url), HEAD
+    before = schema_version(sqlite_path(url))
+    await (await open_store(url)).close()
+    return before, HEAD
+
+
+async def inspect(url: str) -> str:
+    """Look at the database behind a URL without changing it; what was found.
+
+    Raises:
+        StoreUnusable: it cannot be used; the message says what to do.
+    """
+    if not is_sqlite(url):
+        await (await open_store(url)).close()
+        return f"PostgreSQL, schema {HEAD}"
+    path = sqlite_path(url)
+    check_file(path)
+    return f"{path}, schema {schema_version(path) or 'not there yet; serve makes it'}"

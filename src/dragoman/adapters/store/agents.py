@@ -1,0 +1,164 @@
+"""Agents and the versions of what they are told. A version never changes, so it is decoded once. Knows no manifest."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from dragoman.adapters.store.driver import Database, Row, Transaction
+from dragoman.core.agents import Agent, AgentDefinition, slugify
+from dragoman.core.errors import NameTaken
+from dragoman.core.ids import new_id, parse_id
+
+BY_ID = """SELECT id, slug, name, version FROM agents
+    WHERE id = :reference AND tenant_id = :tenant_id AND deleted_at IS NULL"""
+BY_SLUG = """SELECT id, slug, name, version FROM agents
+    WHERE slug = :reference AND tenant_id = :tenant_id AND deleted_at IS NULL"""
+DEFINITION = """SELECT definition FROM agent_versions
+    WHERE agent_id = :agent_id AND version = :version AND tenant_id = :tenant_id"""
+ALL = """SELECT a.id, a.slug, a.name, a.version, v.definition FROM agents a
+    JOIN agent_versions v ON v.agent_id = a.id AND v.version = a.version
+    WHERE a.tenant_id = :tenant_id AND a.deleted_at IS NULL ORDER BY a.slug"""
+TAKEN = "SELECT 1 FROM agents WHERE tenant_id = :tenant_id AND slug = :slug"
+NEW_AGENT = """INSERT INTO agents (id, tenant_id, slug, name, version, managed, public, created_at, updated_at)
+    VALUES (:agent_id, :tenant_id, :slug, :name, 1, 'manifest', :public, :now, :now) ON CONFLICT DO NOTHING"""
+NEW_COUNTER = "INSERT INTO agent_counters (agent_id, tenant_id, last_number) VALUES (:agent_id, :tenant_id, 0)"
+NEW_VERSION = """INSERT INTO agent_versions (agent_id, version, tenant_id, definition, created_at)
+    VALUES (:agent_id, :version, :tenant_id, :definition, :now)"""
+PUBLISH = """UPDATE agents
+    SET slug = :slug, name = :name, version = :version, public = :public, managed = 'manifest', updated_at = :now
+    WHERE id = :agent_id AND tenant_id = :tenant_id"""
+SET_DEFAULT = "UPDATE tenants SET default_agent_id = :agent_id WHERE id = :tenant_id"
+DEPLOYMENT = """SELECT id FROM deployments
+    WHERE tenant_id = :tenant_id AND agent_id = :agent_id AND channel = :channel AND region = :region"""
+DEPLOYMENTS = """SELECT id, channel, region FROM deployments
+    WHERE tenant_id = :tenant_id AND agent_id = :agent_id ORDER BY created_at, id"""
+DEPLOY = """INSERT INTO deployments (id, tenant_id, agent_id, channel, region, created_at)
+    VALUES (:id, :tenant_id, :agent_id, :channel, :region, :now) ON CONFLICT DO NOTHING"""
+REPLACE_DEPLOYMENT = """UPDATE deployments SET id = :id
+    WHERE tenant_id = :tenant_id AND agent_id = :agent_id AND channel = :channel AND region = :region"""
+
+_decoder = msgspec.json.Decoder(AgentDefinition)
+
+
+class Definitions:
+    """Published definitions as a turn reads them, decoded once a version."""
+
+    def __init__(self) -> None:
+        self._decoded: dict[tuple[str, int], AgentDefinition] = {}
+
+    async def published(self, transaction: Transaction, tenant_id: str, reference: str) -> Agent | None:
+        """The tenant's agent of this id or slug."""
+        row = await _find(transaction, tenant_id, reference)
+        if row is None:
+            return None
+        agent_id, slug, name, version = row
+        definition = self._decoded.get((agent_id, version))
+        if definition is None:
+            wanted = {"agent_id": agent_id, "version": version, "tenant_id": tenant_id}
+            found = await transaction.one(DEFINITION, wanted)
+            definition = _decoder.decode(found[0]) if found else AgentDefinition()
+            self._decoded[agent_id, version] = definition
+        return Agent(agent_id, tenant_id, slug, name, version, definition)
+
+
+class Agents:
+    """The agents of every tenant."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(
+        self, tenant_id: str, agent_id: str | None, slug: str | None, name: str, definition: Mapping[str, Any], now: int
+    ) -> tuple[Agent, str]:
+        text = json.dumps(definition, ensure_ascii=False, sort_keys=True)
+
+        async def job(transaction: Transaction) -> tuple[Agent, str]:
+            row = await _find(transaction, tenant_id, agent_id or slug or slugify(name))
+            ours = {
+                "tenant_id": tenant_id,
+                "definition": text,
+                "name": name,
+                "public": int(bool(definition.get("public"))),
+                "now": now,
+            }
+            if row is None:
+                return await _create(transaction, ours, agent_id or new_id(), slug), "created"
+            found, old_slug, old_name, version = row
+            wanted_slug = slug or old_slug
+            current = await transaction.one(DEFINITION, {"agent_id": found, "version": version, "tenant_id": tenant_id})
+            same = current is not None and current[0] == text
+            agent = Agent(found, tenant_id, wanted_slug, name, version + (not same), _decoder.decode(text))
+            if same and (old_slug, old_name) == (wanted_slug, name):
+                return agent, "unchanged"
+            if wanted_slug != old_slug and await transaction.one(TAKEN, {**ours, "slug": wanted_slug}):
+                raise NameTaken(f"the slug {wanted_slug!r} belongs to another agent of tenant {tenant_id!r}")
+            ours = {**ours, "agent_id": found, "version": agent.version, "slug": wanted_slug}
+            if not same:
+                await transaction.run(NEW_VERSION, ours)
+            await transaction.run(PUBLISH, ours)
+            return agent, "updated"
+
+        return await self._database.write(job)
+
+    async def definitions(self, tenant_id: str) -> Sequence[tuple[Agent, Mapping[str, Any]]]:
+        async def job(transaction: Transaction) -> list[tuple[Agent, Mapping[str, Any]]]:
+            return [
+                (Agent(agent_id, tenant_id, slug, name, version, _decoder.decode(text)), json.loads(text))
+                for agent_id, slug, name, version, text in await transaction.all(ALL, {"tenant_id": tenant_id})
+            ]
+
+        return await self._database.read(job)
+
+    async def set_default(self, tenant_id: str, agent_id: str | None) -> None:
+        async def job(transaction: Transaction) -> None:
+            await transaction.run(SET_DEFAULT, {"tenant_id": tenant_id, "agent_id": agent_id})
+
+        await self._database.write(job)
+
+    async def deploy(self, tenant_id: str, agent_id: str, deployment_id: str | None, channel: str, region: str) -> str:
+        ours = {"tenant_id": tenant_id, "agent_id": agent_id, "channel": channel, "region": region}
+
+        async def job(transaction: Transaction) -> str:
+            row = await transaction.one(DEPLOYMENT, ours)
+            if row is None:
+                if not await transaction.run(DEPLOY, {**ours, "id": deployment_id or new_id(), "now": 0}):
+                    raise NameTaken(f"the deployment id {deployment_id} is in use")
+                return "created"
+            if deployment_id in (None, row[0]):
+                return "unchanged"
+            await transaction.run(REPLACE_DEPLOYMENT, {**ours, "id": deployment_id})
+            return "updated"
+
+        return await self._database.write(job)
+
+    async def deployments(self, tenant_id: str, agent_id: str) -> Sequence[tuple[str, str, str]]:
+        async def job(transaction: Transaction) -> list[tuple[str, str, str]]:
+            rows = await transaction.all(DEPLOYMENTS, {"tenant_id": tenant_id, "agent_id": agent_id})
+            return [(str(row[0]), str(row[1]), str(row[2])) for row in rows]
+
+        return await self._database.read(job)
+
+
+async def _find(transaction: Transaction, tenant_id: str, reference: str) -> Row | None:
+    uuid = parse_id("agent", reference)
+    by = {"reference": uuid or reference, "tenant_id": tenant_id}
+    return await transaction.one(BY_ID if uuid else BY_SLUG, by)
+
+
+async def _create(transaction: Transaction, ours: Mapping[str, Any], agent_id: str, slug: str | None) -> Agent:
+    tenant_id, name = str(ours["tenant_id"]), str(ours["name"])
+    wanted = free = slug or slugify(name)
+    copies = 1
+    while await transaction.one(TAKEN, {"tenant_id": tenant_id, "slug": free}):
+        if slug is not None:
+            raise NameTaken(f"the slug {slug!r} belongs to another agent of tenant {tenant_id!r}")
+        copies += 1
+        free = f"{wanted}-{copies}"
+    row = {**ours, "agent_id": agent_id, "slug": free, "version": 1}
+    if not await transaction.run(NEW_AGENT, row):
+        raise NameTaken(f"the agent id {agent_id} is in use")
+    await transaction.run(NEW_COUNTER, row)
+    await transaction.run(NEW_VERSION, row)
+    return Agent(agent_id, tenant_id, free, name, 1, _decoder.decode(ours["definition"]))

@@ -1,0 +1,269 @@
+"""Every table, for migrations alone: queries are plain SQL beside the functions that use them.
+
+Columns are TEXT (JSON too), BIGINT (times in microseconds since the epoch, truth values as 0 and 1), DOUBLE and BLOB.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(column_0_N_label)s",
+    }
+)
+
+
+def _text(name: str, *, null: bool = False) -> Column[Any]:
+    return Column(name, Text, nullable=null)
+
+
+def _whole(name: str, *, null: bool = False) -> Column[Any]:
+    return Column(name, BigInteger, nullable=null)
+
+
+def _key(*names: str) -> PrimaryKeyConstraint:
+    return PrimaryKeyConstraint(*names)
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    *(_text("id"), _text("name"), _text("plan"), _whole("credits", null=True), _whole("per_minute", null=True)),
+    *(_whole("per_day", null=True), _text("default_agent_id", null=True), _whole("allow_private")),
+    *(_whole("created_at"), _whole("updated_at"), _key("id")),
+)
+
+prices = Table("prices", metadata, _text("model"), _whole("credits_per_turn"), _key("model"))
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("name"), _text("type"), _text("prefix"), _text("digest")),
+    *(_text("agents"), _text("origins"), _text("limits"), _whole("created_at"), _whole("expires_at", null=True)),
+    *(_whole("revoked_at", null=True), _whole("last_used_at", null=True), _key("id"), UniqueConstraint("digest")),
+    Index(None, "tenant_id", "name"),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("slug"), _text("name"), _whole("version"), _text("draft", null=True)),
+    *(_text("managed"), _whole("public"), _whole("created_at"), _whole("updated_at"), _whole("deleted_at", null=True)),
+    *(_key("id"), UniqueConstraint("tenant_id", "slug")),
+)
+
+agent_versions = Table(
+    "agent_versions",
+    metadata,
+    *(_text("agent_id"), _whole("version"), _text("tenant_id"), _text("definition"), _whole("created_at")),
+    _key("agent_id", "version"),
+    sqlite_with_rowid=False,
+)
+
+# The integer that an agent's messages are numbered by, in a row of its own: it changes with every turn.
+agent_counters = Table(
+    "agent_counters",
+    metadata,
+    *(_text("agent_id"), _text("tenant_id"), _whole("last_number"), _key("agent_id")),
+    sqlite_with_rowid=False,
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("agent_id"), _text("channel"), _text("region"), _whole("created_at")),
+    *(_key("id"), UniqueConstraint("agent_id", "channel", "region")),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("agent_id"), _text("deployment_id", null=True)),
+    *(_text("client_id", null=True), _text("user_id", null=True), _text("visitor_id", null=True), _text("title")),
+    *(_text("metadata", null=True), _text("context", null=True), _text("status"), _whole("archived_at", null=True)),
+    *(_whole("created_at"), _whole("updated_at"), _whole("last_message_at", null=True), _key("id")),
+    Index("ix_conversations_listed", "tenant_id", "created_at"),
+    Index(
+        "ix_conversations_client",
+        "tenant_id",
+        "client_id",
+        unique=True,
+        sqlite_where=text("client_id IS NOT NULL"),
+        postgresql_where=text("client_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_conversations_user",
+        "tenant_id",
+        "user_id",
+        "created_at",
+        sqlite_where=text("user_id IS NOT NULL"),
+        postgresql_where=text("user_id IS NOT NULL"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+# `in_prompt` is 0 for what later prompts leave out: a question that got no answer, an answer that was replaced.
+messages = Table(
+    "messages",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("conversation_id"), _text("agent_id"), _text("turn_id", null=True)),
+    *(_whole("number"), _text("role"), _text("content", null=True), _text("tool_calls", null=True)),
+    *(_text("tool_call_id", null=True), _text("metadata", null=True), _text("sources", null=True)),
+    *(Column("confidence", Double), _whole("agent_version", null=True), _whole("in_prompt"), _whole("created_at")),
+    *(_key("id"), UniqueConstraint("conversation_id", "number"), UniqueConstraint("agent_id", "number")),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("conversation_id"), _text("agent_id"), _whole("agent_version")),
+    *(_text("key_id", null=True), _text("state"), _whole("epoch"), _whole("owner"), _text("message_id")),
+    *(_text("answer_id"), _whole("answer_number"), _text("model"), _whole("prompt_tokens")),
+    *(_whole("completion_tokens"), _whole("credits"), _text("error", null=True), _whole("created_at")),
+    *(_whole("finished_at", null=True), _key("id")),
+    Index(
+        "ix_turns_running",
+        "conversation_id",
+        unique=True,
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+# A row a flush: `events` holds every event of it, in order, the first numbered `first_sequence`.
+turn_events = Table(
+    "turn_events",
+    metadata,
+    *(_text("turn_id"), _whole("first_sequence"), _whole("epoch"), _text("tenant_id"), _text("events")),
+    *(_whole("created_at"), _key("turn_id", "first_sequence")),
+    sqlite_with_rowid=False,
+)
+
+tool_calls = Table(
+    "tool_calls",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("conversation_id"), _text("turn_id"), _text("message_id")),
+    *(_text("call_id"), _text("name"), _text("arguments"), _text("state"), _text("result", null=True)),
+    *(_whole("created_at"), _whole("finished_at", null=True), _key("id")),
+    UniqueConstraint("conversation_id", "call_id"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    *(_text("tenant_id"), _text("scope"), _text("body_hash"), _text("turn_id"), _whole("created_at")),
+    _key("tenant_id", "scope"),
+    Index(None, "created_at"),
+    sqlite_with_rowid=False,
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("turn_id", null=True), _text("kind"), _whole("amount")),
+    *(_whole("created_at"), _key("id")),
+    Index(None, "tenant_id", "created_at"),
+    Index(None, "turn_id"),
+)
+
+limit_windows = Table(
+    "limit_windows",
+    metadata,
+    *(_text("tenant_id"), _text("bucket"), _whole("starts_at"), _whole("count")),
+    _key("tenant_id", "bucket", "starts_at"),
+    sqlite_with_rowid=False,
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("agent_id"), _text("type"), _text("title"), _text("source")),
+    *(_text("content_hash", null=True), _text("state"), _text("error", null=True), _whole("progress")),
+    *(_text("managed"), _whole("created_at"), _whole("updated_at"), _key("id")),
+    Index(None, "tenant_id", "agent_id"),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("agent_id"), _text("document_id"), _whole("position")),
+    *(_text("content"), _text("content_hash"), Column("vector", LargeBinary), _key("id")),
+    UniqueConstraint("document_id", "position"),
+    Index(None, "tenant_id", "agent_id"),
+)
+
+attachments = Table(
+    "attachments",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("conversation_id"), _text("message_id", null=True)),
+    *(_text("name"), _text("media_type"), _whole("size"), _text("sha256"), _text("location")),
+    *(_whole("created_at"), _key("id")),
+    Index(None, "conversation_id"),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    *(_text("tenant_id"), _text("name"), Column("sealed", LargeBinary, nullable=False), _whole("created_at")),
+    _key("tenant_id", "name"),
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("url"), _text("events"), _text("state"), _text("managed")),
+    *(Column("sealed_secret", LargeBinary), _whole("created_at"), _whole("updated_at"), _key("id")),
+    UniqueConstraint("tenant_id", "url"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("conversation_id", null=True), _text("event"), _text("data")),
+    *(_whole("created_at"), _key("id")),
+    Index(None, "tenant_id", "created_at"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("endpoint_id"), _text("event_id"), _text("ordered_by", null=True)),
+    *(_text("state"), _whole("attempts"), _whole("next_attempt_at", null=True), _whole("lease_owner", null=True)),
+    *(_whole("leased_until", null=True), _whole("status", null=True), _text("answer", null=True)),
+    *(_whole("created_at"), _whole("finished_at", null=True), _key("id")),
+    UniqueConstraint("endpoint_id", "event_id"),
+    Index("ix_deliveries_due", "state", "next_attempt_at"),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("turn_id"), _text("tool_call_id"), _text("state")),
+    *(_text("decided_by", null=True), _whole("expires_at"), _whole("created_at"), _whole("decided_at", null=True)),
+    _key("id"),
+    Index(None, "tenant_id", "state"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("actor"), _text("action"), _text("subject"), _text("detail")),
+    *(_whole("created_at"), _key("id")),
+    Index(None, "tenant_id", "created_at"),
+)

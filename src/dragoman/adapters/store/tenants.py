@@ -1,0 +1,80 @@
+"""Tenants and the price table. Knows no plan's meaning."""
+
+from collections.abc import Sequence
+
+from dragoman.adapters.store.driver import Database, Transaction
+from dragoman.core.tenants import Tenant
+
+_TENANT = "id, name, plan, credits, per_minute, per_day, default_agent_id"
+
+TENANT = f"SELECT {_TENANT} FROM tenants WHERE id = :id"
+ALL = f"SELECT {_TENANT} FROM tenants ORDER BY id"
+NEW = """INSERT INTO tenants
+    (id, name, plan, credits, per_minute, per_day, default_agent_id, allow_private, created_at, updated_at)
+    VALUES (:id, :name, :plan, :credits, :per_minute, :per_day, NULL, 0, :now, :now)"""
+# The opening balance opens once: what a tenant has used since is not given back by the same manifest.
+CHANGE = """UPDATE tenants
+    SET name = :name, plan = :plan, per_minute = :per_minute, per_day = :per_day, updated_at = :now WHERE id = :id"""
+PRICE = "SELECT credits_per_turn FROM prices WHERE model = :model"
+PRICES = "SELECT model, credits_per_turn FROM prices ORDER BY model"
+SET_PRICE = """INSERT INTO prices (model, credits_per_turn) VALUES (:model, :price)
+    ON CONFLICT (model) DO UPDATE SET credits_per_turn = excluded.credits_per_turn"""
+
+
+class Tenants:
+    """The tenants of this server."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, tenant: Tenant, now: int) -> str:
+        row = {
+            "id": tenant.id,
+            "name": tenant.name,
+            "plan": tenant.plan,
+            "credits": tenant.credits,
+            "per_minute": tenant.per_minute,
+            "per_day": tenant.per_day,
+            "now": now,
+        }
+
+        async def job(transaction: Transaction) -> str:
+            found = await transaction.one(TENANT, {"id": tenant.id})
+            if found is None:
+                await transaction.run(NEW, row)
+                return "created"
+            if tuple(found[1:3]) + tuple(found[4:6]) == (tenant.name, tenant.plan, tenant.per_minute, tenant.per_day):
+                return "unchanged"
+            await transaction.run(CHANGE, row)
+            return "updated"
+
+        return await self._database.write(job)
+
+    async def get(self, tenant_id: str) -> Tenant | None:
+        async def job(transaction: Transaction) -> Tenant | None:
+            row = await transaction.one(TENANT, {"id": tenant_id})
+            return Tenant(*row) if row else None
+
+        return await self._database.read(job)
+
+    async def all(self) -> Sequence[Tenant]:
+        async def job(transaction: Transaction) -> list[Tenant]:
+            return [Tenant(*row) for row in await transaction.all(ALL, {})]
+
+        return await self._database.read(job)
+
+    async def set_price(self, model: str, credits_per_turn: int) -> str:
+        async def job(transaction: Transaction) -> str:
+            row = await transaction.one(PRICE, {"model": model})
+            if row and row[0] == credits_per_turn:
+                return "unchanged"
+            await transaction.run(SET_PRICE, {"model": model, "price": credits_per_turn})
+            return "updated" if row else "created"
+
+        return await self._database.write(job)
+
+    async def prices(self) -> Sequence[tuple[str, int]]:
+        async def job(transaction: Transaction) -> list[tuple[str, int]]:
+            return [(str(row[0]), int(row[1])) for row in await transaction.all(PRICES, {})]
+
+        return await self._database.read(job)
