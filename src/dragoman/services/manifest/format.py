@@ -1,0 +1,246 @@
+"""The manifest's shape, checked key by key; errors name the path. Knows no store."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from dragoman.core.agents import EMBEDDED_MODEL
+from dragoman.core.errors import DragomanError
+
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+TenantId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Slug = Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=80)]
+Uuid = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
+Label = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
+Positive = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+Url = Annotated[str, Meta(pattern=r"^https?://[^\s]+$")]
+
+
+class ManifestError(DragomanError):
+    """The manifest is not as it should be; the message names the path."""
+
+
+class _Strict(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
+    pass
+
+
+class Price(_Strict, frozen=True):
+    """What a turn of a model costs, in credits."""
+
+    name: Name
+    credits_per_turn: Count
+
+
+class Limits(_Strict, frozen=True):
+    """Requests of a tenant, in place of its plan's."""
+
+    per_minute: Positive | None = None
+    per_day: Positive | None = None
+
+
+class KeyLimits(_Strict, frozen=True):
+    """Requests a minute of one key, by bucket."""
+
+    chat_per_minute: Positive | None = None
+    stream_per_minute: Positive | None = None
+    manage_per_minute: Positive | None = None
+
+
+class Key(_Strict, frozen=True):
+    """An API key; without a value one is made."""
+
+    name: Name
+    type: Literal["secret", "publishable"] = "secret"
+    value: Annotated[str, Meta(min_length=32, max_length=256)] | None = None
+    agents: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    limits: KeyLimits | None = None
+
+
+class Model(_Strict, frozen=True):
+    """Which model answers for an agent."""
+
+    provider: Literal["openai", "embedded", "scripted"] = "embedded"
+    name: Name | None = None
+    base_url: Url | None = None
+    api_key_env: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    max_tokens: Positive | None = None
+    context_tokens: Annotated[int, Meta(ge=256)] | None = None
+    path: str | None = None
+    script: tuple[Any, ...] = ()
+
+
+class Vendor(_Strict, frozen=True):
+    """An embedder or a transcriber."""
+
+    provider: Literal["embedded", "openai"] = "embedded"
+    name: Name | None = None
+    base_url: Url | None = None
+    api_key_env: str | None = None
+
+
+class Deployment(_Strict, frozen=True):
+    """An agent on a channel, in a region."""
+
+    channel: Label
+    region: Label
+    id: Uuid | None = None
+
+
+class Knowledge(_Strict, frozen=True):
+    """Something that an agent is to know."""
+
+    type: Literal["qa", "text", "file", "website", "table"]
+    title: Name
+    question: str | None = None
+    answer: str | None = None
+    verbatim: bool = False
+    text: str | None = None
+    path: str | None = None
+    url: Url | None = None
+
+
+class Tool(_Strict, frozen=True):
+    """Something that an agent can call."""
+
+    type: Literal["client", "http", "mcp", "builtin"]
+    name: Name | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    method: str | None = None
+    url: str | None = None
+    headers: dict[str, Any] | None = None
+    approval: Literal["never", "always"] | None = None
+    allow: tuple[str, ...] = ()
+
+
+class Agent(_Strict, frozen=True):
+    """An agent and all that it is."""
+
+    name: Name
+    id: Uuid | None = None
+    slug: Slug | None = None
+    model: Model = Model()
+    embedder: Vendor | None = None
+    transcriber: Vendor | None = None
+    instructions: Annotated[str, Meta(max_length=100_000)] = ""
+    fallback: str | None = None
+    min_confidence: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    on_disconnect: Literal["continue", "cancel"] = "continue"
+    strict_deployments: bool = False
+    public: bool = False
+    allow_system_prompt: bool = False
+    allow_client_conversation_ids: bool = False
+    deployments: tuple[Deployment, ...] = ()
+    knowledge: tuple[Knowledge, ...] = ()
+    tools: tuple[Tool, ...] = ()
+
+
+class Webhook(_Strict, frozen=True):
+    """An address that events go to."""
+
+    url: Url
+    events: tuple[str, ...] = ()
+    secret: str | None = None
+
+
+class Egress(_Strict, frozen=True):
+    """Where a tenant's tools and webhooks may reach."""
+
+    allow_private: bool = False
+
+
+class Tenant(_Strict, frozen=True):
+    """An owner of agents and keys."""
+
+    id: TenantId
+    name: Name | None = None
+    plan: Literal["free", "starter", "pro", "enterprise"] = "free"
+    credits: Count | None = None
+    limits: Limits | None = None
+    default_agent: str | None = None
+    keys: tuple[Key, ...] = ()
+    agents: tuple[Agent, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
+    egress: Egress | None = None
+
+
+class Manifest(_Strict, frozen=True):
+    """Everything that a manifest can say."""
+
+    models: tuple[Price, ...] = ()
+    tenants: tuple[Tenant, ...] = ()
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`(?: - at `\$(.*)`)?", re.DOTALL)
+_ELSEWHERE = re.compile(r"(.*?)(?: - at `\$(.*)`)?", re.DOTALL)
+
+
+def read(text: str, source: str = "manifest") -> Manifest:
+    """The manifest that YAML text spells; `source` is what errors call it.
+
+    Raises:
+        ManifestError: it is no YAML, or a key, a type or a value is wrong.
+    """
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ManifestError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ManifestError(f"{source}: nested too deep") from error
+    try:
+        manifest = msgspec.convert(raw if raw is not None else {}, Manifest)
+    except msgspec.ValidationError as error:
+        raise ManifestError(f"{source}: {_located(str(error))}") from error
+    _check(manifest, source)
+    return manifest
+
+
+def _located(problem: str) -> str:
+    if unknown := _UNKNOWN.fullmatch(problem):
+        path = f"{unknown[2] or ''}.{unknown[1]}".lstrip(".")
+        return f"{path}: there is no such key"
+    found = _ELSEWHERE.fullmatch(problem)
+    if found is None:
+        return problem
+    path = (found[2] or "").lstrip(".")
+    return f"{path}: {found[1]}" if path else found[1]
+
+
+def _check(manifest: Manifest, source: str) -> None:
+    """What types alone do not say."""
+    for at, tenant in enumerate(manifest.tenants):
+        _check_unique([key.name for key in tenant.keys], f"{source}: tenants[{at}].keys")
+        for index, agent in enumerate(tenant.agents):
+            path = f"{source}: tenants[{at}].agents[{index}]"
+            if agent.model.provider == "openai":
+                for wanted in ("name", "base_url"):
+                    if getattr(agent.model, wanted) is None:
+                        raise ManifestError(f"{path}.model.{wanted}: provider openai needs it")
+        _check_unique([agent.slug for agent in tenant.agents if agent.slug], f"{source}: tenants[{at}].agents")
+    _check_unique([tenant.id for tenant in manifest.tenants], f"{source}: tenants")
+
+
+def _check_unique(names: Sequence[str], path: str) -> None:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise ManifestError(f"{path}[{index}]: {name!r} is there twice")
+
+
+def definition_of(agent: Agent) -> dict[str, Any]:
+    """What of an agent is kept as its version: all but its names and its deployments."""
+    kept: dict[str, Any] = msgspec.to_builtins(agent)
+    for apart in ("id", "slug", "name", "deployments"):
+        kept.pop(apart, None)
+    model = kept.setdefault("model", {})
+    if "name" not in model:
+        model["name"] = EMBEDDED_MODEL if agent.model.provider == "embedded" else agent.model.provider
+    return kept
