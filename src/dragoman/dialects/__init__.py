@@ -1,0 +1,1 @@
+"""One folder per published wire format: wire and nothing else. They do not know each other."""

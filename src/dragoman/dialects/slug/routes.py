@@ -1,0 +1,36 @@
+"""S2's one route: a message to an agent, named by its slug."""
+
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dragoman.core.commands import StartTurn
+from dragoman.core.tenants import Principal
+from dragoman.dialects.slug import wire
+from dragoman.server.requests import bearer, cursor_of, decode_json, idempotency_of, read_body
+from dragoman.server.routing import BothSpellings
+from dragoman.server.services import services_of
+from dragoman.server.streaming import EventStream, turn_headers, whole_reply
+
+router = BothSpellings(wire.PREFIX, wire.error_body)
+
+
+@router.post("/chat/{slug}")
+async def chat(slug: str, request: Request, principal: Annotated[Principal, Depends(bearer)]) -> Response:
+    """Send a message and receive the answer, whole or streamed."""
+    body = await read_body(request)
+    asked = decode_json(body, wire.chat_request)
+    command = StartTurn(
+        principal=principal,
+        agent_reference=slug,
+        text=asked.text(),
+        conversation_id=asked.conversation(),
+        idempotency=idempotency_of(request, principal, body),
+        resume_after=cursor_of(request),
+    )
+    watch = await services_of(request).turns.start(command)
+    if not asked.stream:
+        return await whole_reply(request, watch, wire.reply)
+    return EventStream(watch, wire.frames, turn_headers(request, watch), ids=command.idempotency is not None)

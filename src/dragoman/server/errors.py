@@ -1,0 +1,125 @@
+"""Errors on their way out: a status for each core error, the shape of whoever owns the path. Knows no dialect."""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from dragoman.core import errors
+from dragoman.core.errors import DragomanError
+
+ErrorBody = Callable[[DragomanError], Any]
+
+STATUS: Mapping[type[DragomanError], int] = {
+    errors.Invalid: 400,
+    errors.Unauthenticated: 401,
+    errors.NoCredits: 402,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.MethodNotAllowed: 405,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.UnsupportedMedia: 415,
+    errors.KeyReused: 422,
+    errors.RateLimited: 429,
+    errors.ModelFailed: 500,
+    errors.Unavailable: 503,
+    DragomanError: 500,
+}
+
+_log = structlog.get_logger(__name__)
+
+
+def row_of(error: DragomanError, table: Mapping[type[DragomanError], Any]) -> Any:
+    """The entry of the most specific class of an error that a table names; every table names DragomanError."""
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A published wire format as app.py mounts it: its router, the paths it owns, how it spells an error."""
+
+    name: str
+    prefixes: Sequence[str]
+    router: APIRouter
+    error_body: ErrorBody
+
+
+def owner_of(path: str, dialects: Sequence[Dialect]) -> Dialect | None:
+    """Who owns a path: by whole segments, the longest prefix wins."""
+    owned = [
+        (len(prefix), dialect)
+        for dialect in dialects
+        for prefix in dialect.prefixes
+        if path == prefix or path.startswith(f"{prefix}/")
+    ]
+    return max(owned, key=lambda pair: pair[0])[1] if owned else None
+
+
+def problem_body(error: DragomanError) -> dict[str, Any]:
+    """RFC 9457, for paths under no contract's prefix."""
+    status = row_of(error, STATUS)
+    kind = type(error).__name__ if type(error) is not DragomanError else "Internal"
+    return {"type": "about:blank", "title": kind, "status": status, "detail": error.message}
+
+
+def error_response(error: DragomanError, body: ErrorBody) -> Response:
+    """The answer that says an error."""
+    headers: dict[str, str] = {}
+    if isinstance(error, errors.RateLimited | errors.Unavailable):
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.MethodNotAllowed) and error.allowed:
+        headers["Allow"] = error.allowed
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    media_type = "application/problem+json" if body is problem_body else "application/json"
+    return Response(msgspec.json.encode(body(error)), row_of(error, STATUS), headers, media_type)
+
+
+def core_error(error: Exception) -> DragomanError:
+    """What an exception that a route let out is to a client. The unforeseen is logged, and told without its text."""
+    match error:
+        case DragomanError():
+            return error
+        case HTTPException(status_code=404):
+            return errors.RouteNotFound()
+        case HTTPException(status_code=405):
+            return errors.MethodNotAllowed((error.headers or {}).get("Allow", ""))
+        case HTTPException(status_code=413):
+            return errors.TooLarge()
+        case HTTPException(status_code=status) if status < 500:
+            return errors.Invalid()
+        case RequestValidationError():
+            return errors.Invalid("A parameter of the request is not valid")
+        case ClientDisconnect():
+            return errors.Invalid("The request body did not come whole")
+    _log.error("unforeseen", exc_info=error)
+    return DragomanError()
+
+
+def dialect_route(error_body: ErrorBody) -> type[APIRoute]:
+    """A route class whose errors are spelled by `error_body`."""
+
+    class DialectRoute(APIRoute):
+        """A route that answers every error by itself."""
+
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            inner = super().get_route_handler()
+
+            async def handler(request: Request) -> Response:
+                try:
+                    return await inner(request)
+                except Exception as error:
+                    return error_response(core_error(error), error_body)
+
+            return handler
+
+    return DialectRoute

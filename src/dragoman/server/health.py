@@ -1,0 +1,35 @@
+"""Liveness, readiness, metrics. Knows no dialect."""
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dragoman.core.errors import Unavailable
+from dragoman.server.observe import metrics
+from dragoman.server.services import services_of
+
+router = APIRouter(redirect_slashes=False)
+
+
+@router.get("/livez")
+async def livez() -> Response:
+    """The process lives."""
+    return Response(b'{"status":"ok"}', media_type="application/json")
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> Response:
+    """Whether requests can be served now, and if not, why."""
+    services = services_of(request)
+    reason = "draining" if services.turns.draining else ""
+    if not reason:
+        try:
+            await services.store.check()
+        except Unavailable as error:
+            reason = error.message
+    body = {"status": "unavailable", "reason": reason} if reason else {"status": "ok"}
+    return Response(msgspec.json.encode(body), 503 if reason else 200, media_type="application/json")
+
+
+router.add_api_route("/metrics", metrics, methods=["GET"])

@@ -1,0 +1,117 @@
+"""What comes in: bodies within bounds, JSON into Structs, credentials into principals. Knows no dialect's fields."""
+
+import hashlib
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from dragoman.core.commands import Cursor, Idempotency, parse_cursor
+from dragoman.core.errors import Invalid, TooLarge
+from dragoman.core.ids import parse_id
+from dragoman.core.tenants import Principal
+from dragoman.server.services import services_of
+
+T = TypeVar("T")
+
+JSON_CAP = 1024 * 1024
+# So much of a body that is too large is still read: a client that is in the middle of sending sees our answer.
+DISCARDED = 8 * JSON_CAP
+LONGEST_IDEMPOTENCY_KEY = 255
+
+
+async def bearer(request: Request) -> Principal:
+    """The principal behind ``Authorization: Bearer``.
+
+    Raises:
+        Unauthenticated, Forbidden
+    """
+    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    principal = await services_of(request).access.authenticate(
+        credential.strip() if scheme.lower() == "bearer" else None
+    )
+    note(request, tenant_id=principal.tenant_id)
+    return principal
+
+
+def note(request: Request, **facts: str) -> None:
+    """Add what the log line of this request is to say."""
+    request.scope.get("notes", {}).update(facts)
+
+
+async def read_body(request: Request, cap: int = JSON_CAP) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLarge: it is over `cap` bytes.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size <= cap:
+            pieces.append(piece)
+        elif size > DISCARDED:
+            break
+    if size > cap:
+        raise TooLarge(f"The request body is over {cap} bytes")
+    return b"".join(pieces)
+
+
+def decode_json(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """A JSON body as its Struct; unknown fields are passed over.
+
+    Raises:
+        Invalid: it is no JSON, is nested too deep, has a wrong type, or text that cannot be kept.
+    """
+    try:
+        decoded = decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise Invalid(str(error).replace("`$.", "`").replace(" - at `", " in `")) from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Invalid("The request body is not valid JSON") from error
+    # One search of the bytes tells whether the costly look is needed at all.
+    if b"\\u0000" in body and has_nul(msgspec.to_builtins(decoded)):
+        raise Invalid("Text must not contain U+0000")
+    return decoded
+
+
+def has_nul(value: Any) -> bool:
+    """Whether any text within a JSON value contains U+0000."""
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, dict):
+        return any(has_nul(key) or has_nul(each) for key, each in value.items())
+    return isinstance(value, list) and any(has_nul(each) for each in value)
+
+
+def idempotency_of(request: Request, principal: Principal, body: bytes) -> Idempotency | None:
+    """The Idempotency-Key of a request, scoped to its credential, method and path.
+
+    Raises:
+        Invalid: it is empty, too long or not printable ASCII.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 0 < len(key) <= LONGEST_IDEMPOTENCY_KEY or not (key.isascii() and key.isprintable()):
+        raise Invalid("Idempotency-Key takes 1 to 255 printable ASCII characters", field="Idempotency-Key")
+    path = request.scope["path"].rstrip("/")
+    scope = "\0".join((principal.key_id, request.method, path, key))
+    return Idempotency(hashlib.sha256(scope.encode(errors="replace")).hexdigest(), hashlib.sha256(body).hexdigest())
+
+
+def cursor_of(request: Request) -> Cursor | None:
+    """The event after which a stream is to go on; without an Idempotency-Key there is nothing to go on with.
+
+    Raises:
+        Invalid: it is no event id of ours.
+    """
+    text = request.headers.get("last-event-id")
+    if not text or "idempotency-key" not in request.headers:
+        return None
+    cursor = parse_cursor(text)
+    turn_id = parse_id("turn", cursor.turn_id) if cursor else None
+    if cursor is None or turn_id is None:
+        raise Invalid("Last-Event-ID is no event id of this server", field="Last-Event-ID")
+    return Cursor(turn_id, cursor.epoch, cursor.sequence, cursor.frames)

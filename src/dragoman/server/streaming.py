@@ -1,0 +1,167 @@
+"""A turn's answer on its way out: whole, or frame by frame over SSE. Knows no dialect's fields.
+
+One event, one write; events that are ready together, one write. A raw ASGI response: no iterator, task or memory
+stream of a framework stands between the log and the socket.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from dragoman.core.answers import Answer
+from dragoman.core.commands import Cursor
+from dragoman.core.events import TurnEvent
+from dragoman.core.ids import prefixed
+from dragoman.ports.store import LoggedEvent
+from dragoman.server.requests import note
+from dragoman.services.turn import Watch
+
+DONE = b"data: [DONE]\n\n"
+COMMENT = b":\n\n"
+GAP = b": gap\n\n"
+KEEP_ALIVE_SECONDS = 15.0
+
+Encoder = Callable[[TurnEvent], Sequence[bytes]]
+
+EXPOSED = ("X-Conversation-Id", "X-Message-Id", "X-Turn-Id", "X-Request-Id", "Idempotent-Replayed", "Retry-After")
+
+
+def turn_headers(request: Request, watch: Watch) -> dict[str, str]:
+    """The ids of a turn, in headers; and its id for the log line of this request."""
+    turn = watch.turn
+    headers = {
+        "X-Conversation-Id": prefixed("conv", turn.conversation_id),
+        "X-Message-Id": prefixed("msg", turn.answer_id),
+        "X-Turn-Id": prefixed("turn", turn.id),
+    }
+    if watch.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    note(request, turn_id=headers["X-Turn-Id"])
+    return headers
+
+
+async def whole_reply(request: Request, watch: Watch, body: Callable[[Answer], Any]) -> Response:
+    """The answer in one piece, when the turn has closed.
+
+    Raises:
+        ModelFailed, Unavailable: there is none.
+    """
+    headers = turn_headers(request, watch)
+    leaving = asyncio.create_task(_notice_leaving(request.receive, watch)) if watch.ends_when_left else None
+    try:
+        answer = await watch.answer()
+    finally:
+        if leaving is not None:
+            leaving.cancel()
+    answer.check()
+    return Response(msgspec.json.encode(body(answer)), headers=headers, media_type="application/json")
+
+
+async def _notice_leaving(receive: Receive, watch: Watch) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    watch.leave()
+
+
+class EventStream(Response):
+    """A turn as server-sent events. `ids` asks for ``id:`` lines, with which a client can go on after a cut."""
+
+    def __init__(self, watch: Watch, encoder: Encoder, headers: Mapping[str, str], *, ids: bool) -> None:
+        self.status_code = 200
+        self.background = None
+        self.body = b""
+        self.media_type = "text/event-stream"
+        self._watch = watch
+        self._encoder = encoder
+        self._ids = ids
+        self._gap_said = False
+        self.written_at = 0.0
+        self.init_headers(
+            {
+                **headers,
+                "Cache-Control": "no-cache, no-transform",
+                "X-Accel-Buffering": "no",
+            }
+        )
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write the stream to its end."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+        loop = asyncio.get_running_loop()
+        self.written_at = loop.time()
+        keep_alive = _KeepAlive(self, send)
+        leaving = asyncio.create_task(_notice_leaving(receive, self._watch)) if self._watch.ends_when_left else None
+        cursor = self._watch.cursor
+        try:
+            async for group in self._watch.groups():
+                frames = self._frames(group) if cursor is None else self._frames_after(cursor, group)
+                if frames:
+                    self.written_at = loop.time()
+                    await send({"type": "http.response.body", "body": frames, "more_body": True})
+        finally:
+            keep_alive.cancel()
+            if leaving is not None:
+                leaving.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _frames(self, group: Sequence[LoggedEvent]) -> bytes:
+        if not self._ids:
+            return b"".join([frame for logged in group for frame in self._encoder(logged.event)])
+        return b"".join([self._numbered(logged, 0, self._encoder(logged.event)) for logged in group])
+
+    def _frames_after(self, cursor: Cursor, group: Sequence[LoggedEvent]) -> bytes:
+        """What of a group the client has not seen; a comment says so where what it saw was never stored."""
+        pieces: list[bytes] = []
+        for logged in group:
+            frames = self._encoder(logged.event)
+            if logged.epoch > cursor.epoch and logged.sequence <= cursor.sequence and not self._gap_said:
+                self._gap_said = True
+                pieces.append(GAP)
+            seen = sum(cursor.covers(logged.epoch, logged.sequence, index) for index in range(len(frames)))
+            pieces.append(self._numbered(logged, seen, frames))
+        return b"".join(pieces)
+
+    def _numbered(self, logged: LoggedEvent, seen: int, frames: Sequence[bytes]) -> bytes:
+        """The frames from `seen` on with an id each; the last frame's says that the event was seen whole."""
+        event_id = b"id: %s.%d.%d" % (self._watch.turn.id.encode(), logged.epoch, logged.sequence)
+        last = len(frames) - 1
+        pieces: list[bytes] = []
+        for index, frame in enumerate(frames[seen:], start=seen):
+            if frame != DONE:
+                pieces.append(event_id + (b"\n" if index == last else b".%d\n" % (index + 1)))
+            pieces.append(frame)
+        return b"".join(pieces)
+
+
+class _KeepAlive:
+    """Writes a comment where nothing else was written for a while. A timer, for a task a stream would cost more."""
+
+    def __init__(self, stream: EventStream, send: Send) -> None:
+        self._stream = stream
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._writing: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(KEEP_ALIVE_SECONDS, self._beat)
+
+    def _beat(self) -> None:
+        now = self._loop.time()
+        if now - self._stream.written_at >= KEEP_ALIVE_SECONDS and (self._writing is None or self._writing.done()):
+            self._stream.written_at = now
+            self._writing = self._loop.create_task(self._write())
+        self._timer = self._loop.call_at(self._stream.written_at + KEEP_ALIVE_SECONDS, self._beat)
+
+    async def _write(self) -> None:
+        await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+
+    def cancel(self) -> None:
+        """Write no more."""
+        self._timer.cancel()
+        if self._writing is not None:
+            self._writing.cancel()
