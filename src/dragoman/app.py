@@ -1,0 +1,124 @@
+"""The composition root: settings into adapters, services, the app and its life. The only file that names every part."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from dragoman.adapters.models import scripted
+from dragoman.adapters.models.embedded import EmbeddedModels
+from dragoman.adapters.models.openai import OpenAIModels
+from dragoman.adapters.models.registry import ModelRegistry
+from dragoman.adapters.models.scripted import ScriptedModels
+from dragoman.adapters.store import open_store
+from dragoman.core.agents import ModelChoice
+from dragoman.core.secrets import derive
+from dragoman.dialects import alonchat, slug
+from dragoman.management import routes as management
+from dragoman.ports.store import Store
+from dragoman.server import health
+from dragoman.server.control import listening
+from dragoman.server.cors import ContractCors
+from dragoman.server.errors import Dialect, core_error, error_response, owner_of, problem_body
+from dragoman.server.observe import Observed
+from dragoman.server.services import Services
+from dragoman.services.access import Access
+from dragoman.services.attempts import Attempts
+from dragoman.services.conversations import Conversations
+from dragoman.services.live import Live
+from dragoman.services.manifest import Manifests
+from dragoman.services.operator import Operator
+from dragoman.services.recovery import Recovery
+from dragoman.services.turn import TurnRunner
+from dragoman.settings import Settings
+
+DIALECTS: Sequence[Dialect] = (alonchat.DIALECT, slug.DIALECT)
+
+
+def make_app(services: Services) -> ASGIApp:
+    """The app over its services: every dialect at its own paths, our own API under /manage/v1."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.services = services
+    for router in (health.router, management.router, *(dialect.router for dialect in DIALECTS)):
+        app.include_router(router)
+
+    async def by_path(request: Request, error: Exception) -> Response:
+        owner = owner_of(request.scope["path"], DIALECTS)
+        return error_response(core_error(error), owner.error_body if owner else problem_body)
+
+    app.add_exception_handler(HTTPException, by_path)
+    return Observed(ContractCors(app, DIALECTS))
+
+
+def check_model(choice: ModelChoice) -> None:
+    """Whether a provider can use a choice.
+
+    Raises:
+        ValueError: it cannot; the text says why.
+    """
+    if choice.provider == "scripted":
+        scripted.check_script(choice.script)
+
+
+def make_operator(settings: Settings, store: Store) -> tuple[Operator, Access]:
+    """The operator of a store, and the access whose cache follows what it changes."""
+    pepper = derive(settings.secret_bytes(), "api-keys")
+    access, rehearsal = Access(store, pepper), store.rehearsal()
+    rehearsing = Manifests(rehearsal, Access(rehearsal, pepper), check_model)
+    return Operator(access, Manifests(store, access, check_model), rehearsing), access
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[tuple[Services, Operator]]:
+    """Everything behind the app, recovered and at work while the block runs.
+
+    Raises:
+        StoreUnusable, SettingsError: it cannot start as it is.
+    """
+    store = await open_store(settings.database)
+    embedded = EmbeddedModels(settings.models_dir, OpenAIModels(force_close=True))
+    models = ModelRegistry({"openai": OpenAIModels(), "embedded": embedded, "scripted": ScriptedModels()})
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        stack.push_async_callback(models.close)
+        operator, access = make_operator(settings, store)
+        live = Live(store)
+        attempts = Attempts(models, settings.model_first_token_timeout, settings.model_idle_timeout)
+        turns = TurnRunner(store, live, attempts, settings.turn_timeout)
+        recovery = Recovery(store, live, settings.resume_window)
+        # Done before anything is served: a turn that says `running` has a live owner.
+        await recovery.sweep()
+        await recovery.prune()
+        stack.push_async_callback(access.note_use)
+        await stack.enter_async_context(_at_work(live.flush_for_ever, recovery.run_for_ever, access.note_use_for_ever))
+        if settings.on_sqlite:
+            await stack.enter_async_context(listening(settings.control_socket, operator))
+        if await _uses_embedded(store):
+            await stack.enter_async_context(_at_work(embedded.warm))
+        yield Services(store, access, turns, Conversations(store)), operator
+
+
+@contextlib.asynccontextmanager
+async def _at_work(*jobs: Callable[[], Coroutine[Any, Any, object]]) -> AsyncIterator[None]:
+    """Run background jobs while the block runs."""
+    tasks = [asyncio.create_task(job()) for job in jobs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _uses_embedded(store: Store) -> bool:
+    for tenant in await store.tenants.all():
+        for agent, _ in await store.agents.definitions(tenant.id):
+            if agent.definition.model.provider == "embedded":
+                return True
+    return False

@@ -1,0 +1,258 @@
+"""The `dragoman` command: parses, calls, prints. What is heavy is imported by the command that uses it."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from dragoman.settings import Settings, SettingsError, load
+
+app = typer.Typer(
+    help="One server that speaks five published Chat APIs over one durable core.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+keys = typer.Typer(help="Credentials of a tenant.", no_args_is_help=True)
+models = typer.Typer(help="Weights of the models that come along.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+app.add_typer(models, name="models")
+
+Tenant = Annotated[str, typer.Option("--tenant", help="The tenant's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Say what went wrong in one line and leave."""
+    typer.echo(f"dragoman: {' '.join(message.split())}", err=True)
+    raise typer.Exit(status)
+
+
+def settings() -> Settings:
+    """The settings, or one line about the wrong one."""
+    try:
+        return load()
+    except SettingsError as error:
+        fail(str(error))
+
+
+def operate(verb: str, **arguments: Any) -> Any:
+    """Have an operator's verb done: by the running server where one holds the database file, else here."""
+    from dragoman.core.errors import DragomanError
+    from dragoman.ports.store import StoreUnusable
+    from dragoman.server.control import Refused, ask
+
+    chosen = settings()
+    try:
+        if chosen.on_sqlite:
+            try:
+                return ask(chosen.control_socket, verb, arguments)
+            except ConnectionError:
+                pass  # no server runs: the file is ours to open
+        return asyncio.run(_operate_here(chosen, verb, arguments))
+    except (Refused, DragomanError, StoreUnusable, SettingsError, OSError) as error:
+        fail(str(error))
+
+
+async def _operate_here(chosen: Settings, verb: str, arguments: dict[str, Any]) -> Any:
+    from dragoman.adapters.store import open_store
+    from dragoman.app import make_operator
+
+    store = await open_store(chosen.database)
+    try:
+        operator, _ = make_operator(chosen, store)
+        return await operator.do(verb, arguments)
+    finally:
+        await store.close()
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 finds a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that serve.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Make the demo tenant and agent first.")] = False,
+) -> None:
+    """Run the server."""
+    from dragoman import telemetry
+    from dragoman.ports.store import StoreUnusable
+    from dragoman.serve import run
+
+    given = {"host": host, "port": port, "workers": workers}
+    chosen = settings().model_copy(update={name: value for name, value in given.items() if value is not None})
+    telemetry.configure(chosen.log_level, chosen.log_format)
+    try:
+        run(chosen, demo=demo)
+    except (SettingsError, StoreUnusable, OSError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("stopped before it had started")
+
+
+@app.command()
+def apply(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Manifests, in order.")],
+    as_json: AsJson = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+) -> None:
+    """Bring tenants, keys and agents to what manifests say."""
+    try:
+        texts = [(str(file), file.read_text()) for file in files]
+    except (OSError, UnicodeDecodeError) as error:
+        fail(str(error))
+    done = operate("apply", texts=texts, dry_run=dry_run)
+    for note in done.pop("notes"):
+        typer.echo(f"note: {note}", err=True)
+    if as_json:
+        typer.echo(json.dumps(done))
+        return
+    for outcome in ("created", "updated", "unchanged"):
+        for what in done[outcome]:
+            typer.echo(f"{outcome:<9}  {what}")
+    for key in done["keys"]:
+        if "value" in key:
+            typer.echo(f"key {key['tenant']}/{key['name']}, shown this once: {key['value']}")
+
+
+@app.command()
+def export(
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")] = None,
+) -> None:
+    """Print the manifest of what is there, secrets left out."""
+    typer.echo(operate("export", tenant=tenant), nl=False)
+
+
+@keys.command("create")
+def create_key(
+    tenant: Tenant,
+    name: Annotated[str, typer.Option(help="What the key is called.")],
+    type: Annotated[str, typer.Option(help="secret or publishable.")] = "secret",
+    agent: Annotated[list[str] | None, typer.Option(help="An agent that it may reach; repeat for more.")] = None,
+    origin: Annotated[list[str] | None, typer.Option(help="An origin that it may be used from; repeat.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="Such as 2027-01-01T00:00:00Z.")] = None,
+) -> None:
+    """Make a key; its value is printed this once."""
+    if type not in ("secret", "publishable"):
+        raise typer.BadParameter(f"{type!r} is neither secret nor publishable", param_hint="--type")
+    made = operate(
+        "keys_create",
+        tenant=tenant,
+        name=name,
+        type=type,
+        agents=agent or [],
+        origins=origin or [],
+        expires_at=expires_at,
+    )
+    typer.echo(made["value"])
+
+
+@keys.command("list")
+def list_keys(tenant: Tenant, as_json: AsJson = False) -> None:
+    """List a tenant's keys by their prefixes."""
+    found = operate("keys_list", tenant=tenant)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    columns = ("name", "type", "prefix", "state", "expires_at", "last_used_at")
+    rows = [columns, *([str(key[column] or "-") for column in columns] for key in found)]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@keys.command("rotate")
+def rotate_key(
+    tenant: Tenant,
+    name: Annotated[str, typer.Argument(help="The key's name.")],
+    overlap: Annotated[str, typer.Option(help="How long the old one goes on: 90s, 15m, 24h, 7d.")] = "24h",
+) -> None:
+    """Make a new value for a key; it is printed this once."""
+    typer.echo(operate("keys_rotate", tenant=tenant, name=name, overlap=overlap)["value"])
+
+
+@keys.command("revoke")
+def revoke_key(tenant: Tenant, name: Annotated[str, typer.Argument(help="The key's name.")]) -> None:
+    """Close a key for good."""
+    operate("keys_revoke", tenant=tenant, name=name)
+    typer.echo(f"revoked  key {tenant}/{name}")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database schema to this version."""
+    from dragoman.adapters.store import migrate as bring_up
+    from dragoman.ports.store import StoreUnusable
+
+    chosen = settings()
+    try:
+        before, after = asyncio.run(bring_up(chosen.database))
+    except (StoreUnusable, OSError) as error:
+        fail(str(error))
+    typer.echo(f"unchanged  schema {after}" if before == after else f"updated  schema {before or 'none'} to {after}")
+
+
+@models.command("pull")
+def pull_models(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="chat, embedder, transcriber or names of weights; chat and embedder.")
+    ] = None,
+) -> None:
+    """Fetch weights into the models dir, with their checksums."""
+    from dragoman.adapters.models import weights
+    from dragoman.terminal import Bars
+
+    wanted: Sequence[str] = names or ("chat", "embedder")
+    try:
+        with Bars() as bars:
+            weights.pull(wanted, settings().models_dir, bars)
+    except weights.WeightsError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("stopped; nothing unfinished was kept", 130)
+
+
+@app.command()
+def chat(
+    agent: Annotated[str, typer.Argument(help="The agent's slug.")],
+    url: Annotated[str | None, typer.Option(help="The server; this machine's where not given.")] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="DRAGOMAN_KEY", help="A secret key; the demo's where not given.")
+    ] = None,
+) -> None:
+    """Chat with an agent in the terminal."""
+    from dragoman.terminal import ChatFailed, talk
+
+    chosen = settings()
+    kept = chosen.data_dir / "demo.keys"
+    if key is None and kept.exists():
+        key = kept.read_text().strip().partition("=")[2]
+    if key is None:
+        fail("no key: give one with --key or DRAGOMAN_KEY", 2)
+    try:
+        talk(url or chosen.public_url or f"http://{chosen.host}:{chosen.port}", key, agent)
+    except ChatFailed as error:
+        fail(str(error))
+
+
+@app.command()
+def doctor() -> None:
+    """Check settings, database, models, disk and clock; say what to do about each fault."""
+    from dragoman.doctor import examine
+
+    found = asyncio.run(examine(settings()))
+    for check in found:
+        typer.echo(f"{'ok  ' if check.good else 'FAIL'}  {check.what}: {check.finding}")
+    if not all(check.good for check in found):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The entry point."""
+    app(prog_name="dragoman")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Running the app under uvicorn: start, the demo, a graceful end. Knows no route."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+import uvicorn
+
+from dragoman.app import make_app, running
+from dragoman.core.ids import prefixed
+from dragoman.services.operator import Operator
+from dragoman.services.turn import TurnRunner
+from dragoman.settings import Settings, SettingsError
+
+DRAIN_SECONDS = 20.0
+CLOSE_SECONDS = 5
+DEMO = Path(__file__).parent / "demo.yaml"
+
+_log = structlog.get_logger(__name__)
+
+
+class DrainingServer(uvicorn.Server):
+    """On the first signal it lets turns end before connections are closed; on the second it leaves at once."""
+
+    def __init__(self, config: uvicorn.Config, turns: TurnRunner) -> None:
+        super().__init__(config)
+        self._turns = turns
+        self._loop = asyncio.get_running_loop()
+        self._draining: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called in the main thread, outside of the loop. uvicorn is not told: it would raise the signal again."""
+        if self._turns.draining:
+            self.force_exit = self.should_exit = True
+            return
+        self._turns.draining = True
+        self._loop.call_soon_threadsafe(self._begin_to_drain)
+
+    def _begin_to_drain(self) -> None:
+        self._draining = self._loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        _log.info("draining", seconds=DRAIN_SECONDS)
+        await self._turns.drain(DRAIN_SECONDS)
+        self.should_exit = True
+
+
+async def serve(settings: Settings, *, demo: bool) -> None:
+    """Serve until a signal comes.
+
+    Raises:
+        SettingsError, StoreUnusable: it cannot start as it is.
+    """
+    if settings.workers > 1:
+        raise SettingsError(
+            f"DRAGOMAN_WORKERS is {settings.workers}: more than one worker wants PostgreSQL and Redis, "
+            "which this version cannot share streams over yet; it takes 1"
+        )
+    if settings.redis_url:
+        _log.warning("redis_not_used", reason="this version keeps live streams in one process")
+    async with running(settings) as (services, operator):
+        config = uvicorn.Config(
+            make_app(services),
+            host=settings.host,
+            port=settings.port,
+            loop="none",
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies or None,
+            timeout_graceful_shutdown=CLOSE_SECONDS,
+        )
+        server = DrainingServer(config, services.turns)
+        bound = config.bind_socket()
+        address = f"http://{settings.host}:{bound.getsockname()[1]}"
+        if demo:
+            _say(await _prepare_demo(settings, operator, address))
+        _log.info("serving", address=address)
+        await server.serve(sockets=[bound])
+    _log.info("stopped")
+
+
+async def _prepare_demo(settings: Settings, operator: Operator, address: str) -> str:
+    """Apply the demo's manifest, keep its key where its user finds it, and say what to type."""
+    done = await operator.apply([("demo.yaml", DEMO.read_text())])
+    kept = settings.data_dir / "demo.keys"
+    value = next((key["value"] for key in done["keys"] if "value" in key), None)
+    if value is None and not kept.exists():
+        value = (await operator.keys_rotate("demo", "demo", "0s"))["value"]
+    if value is not None:
+        descriptor = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"demo={value}\n")
+    key = kept.read_text().strip().partition("=")[2]
+    agent = await operator.agent_id("demo", "support-agent")
+    return f"""
+Dragoman is at {address}
+
+  key     {key}   (kept in {kept})
+  agent   support-agent   {prefixed("agent", agent)}
+
+Ask it, by its slug (S2):
+
+  curl -X POST "{address}/v1/api/chat/support-agent" \\
+    -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
+    -d '{{"message": "What are your business hours?"}}'
+
+or by its id, streamed (S1):
+
+  curl -N -X POST "{address}/v1/agents/{prefixed("agent", agent)}/chat" \\
+    -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
+    -d '{{"message": "What are your business hours?", "stream": true}}'
+
+or in this terminal's neighbour:  dragoman chat support-agent
+
+Ctrl-C stops it; everything said is kept in {settings.data_dir}.
+"""
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def run(settings: Settings, *, demo: bool) -> None:
+    """Serve in this process, on uvloop where there is one."""
+    options: dict[str, Any] = {}
+    try:
+        import uvloop
+    except ImportError:
+        pass
+    else:
+        options["loop_factory"] = uvloop.new_event_loop
+    with asyncio.Runner(**options) as runner:
+        # uvicorn takes these signals over; until it does, and after, they end the process in order.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        runner.run(serve(settings, demo=demo))
