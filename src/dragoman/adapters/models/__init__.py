@@ -1,0 +1,1 @@
+"""Adapters to language models, one file per kind of server. Know no service and no dialect."""
