@@ -9,6 +9,7 @@ from dataclasses import replace
 from dragoman.adapters.store import history, log
 from dragoman.adapters.store.agents import Definitions
 from dragoman.adapters.store.driver import Database, Row, Transaction, across_tenants
+from dragoman.core.agents import Agent
 from dragoman.core.commands import Idempotency
 from dragoman.core.conversations import Turn
 from dragoman.core.errors import AgentNotFound, Conflict, ConversationNotFound, KeyReused
@@ -115,53 +116,7 @@ class Turns:
         else:
             past = await history.newest(transaction, request.tenant_id, conversation_id, budget)
         price = await transaction.one(PRICE, {"model": choice.name})
-        # The counter is taken last, so that the order of numbers is the order of commits.
-        numbers = await transaction.one(NEXT_NUMBERS, {**ours, "count": 2})
-        answer_number = int(numbers[0]) if numbers else 2
-        turn = Turn(
-            id=request.turn_id,
-            tenant_id=request.tenant_id,
-            conversation_id=conversation_id,
-            agent_id=agent.id,
-            state="running",
-            epoch=1,
-            message_id=request.message_id,
-            answer_id=request.answer_id,
-            answer_number=answer_number,
-            model=choice.name,
-            created_at=request.now,
-        )
-        row = {
-            **ours,
-            "conversation_id": conversation_id,
-            "agent_version": agent.version,
-            "turn_id": turn.id,
-        }
-        await transaction.run(
-            NEW_TURN,
-            {
-                **row,
-                "id": turn.id,
-                "key_id": request.key_id,
-                "owner": request.owner,
-                "message_id": request.message_id,
-                "answer_id": request.answer_id,
-                "answer_number": answer_number,
-                "model": choice.name,
-            },
-        )
-        await transaction.run(
-            NEW_MESSAGE,
-            {
-                **row,
-                "id": request.message_id,
-                "number": answer_number - 1,
-                "role": "user",
-                "content": request.text,
-                "metadata": json.dumps(request.metadata) if request.metadata is not None else None,
-                "in_prompt": 1,
-            },
-        )
+        turn = await _store_beginning(transaction, request, agent, conversation_id)
         return Begun(turn, agent, tuple(past), request.text, int(price[0]) if price else 1, 1)
 
     async def _run_again(self, transaction: Transaction, request: TurnRequest, earlier: Turn) -> Begun:
@@ -275,6 +230,54 @@ class Turns:
             await transaction.run(FORGET_KEYS, {"before": keys_before})
 
         await self._database.write(job)
+
+
+async def _store_beginning(transaction: Transaction, request: TurnRequest, agent: Agent, conversation_id: str) -> Turn:
+    """Store the running turn and the user's message."""
+    # The counter is taken as late as can be, so that the order of numbers is the order of commits.
+    numbers = await transaction.one(NEXT_NUMBERS, {"agent_id": agent.id, "tenant_id": request.tenant_id, "count": 2})
+    if numbers is None:
+        raise AgentNotFound(request.agent_reference)
+    turn = Turn(
+        id=request.turn_id,
+        tenant_id=request.tenant_id,
+        conversation_id=conversation_id,
+        agent_id=agent.id,
+        state="running",
+        epoch=1,
+        message_id=request.message_id,
+        answer_id=request.answer_id,
+        answer_number=int(numbers[0]),
+        model=agent.definition.model.name,
+        created_at=request.now,
+    )
+    row = {
+        "id": turn.id,
+        "tenant_id": turn.tenant_id,
+        "conversation_id": conversation_id,
+        "agent_id": agent.id,
+        "agent_version": agent.version,
+        "key_id": request.key_id,
+        "owner": request.owner,
+        "message_id": turn.message_id,
+        "answer_id": turn.answer_id,
+        "answer_number": turn.answer_number,
+        "model": turn.model,
+        "now": request.now,
+    }
+    await transaction.run(NEW_TURN, row)
+    message = {
+        **row,
+        "id": turn.message_id,
+        "turn_id": turn.id,
+        "number": turn.answer_number - 1,
+        "role": "user",
+        "content": request.text,
+        "metadata": json.dumps(request.metadata) if request.metadata is not None else None,
+        "in_prompt": 1,
+    }
+    await transaction.run(NEW_MESSAGE, message)
+    return turn
 
 
 async def _claimed(transaction: Transaction, tenant_id: str, idempotency: Idempotency) -> Turn | None:

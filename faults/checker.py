@@ -1,0 +1,81 @@
+"""The one checker, run after every fault: the invariants, against what the API shows and what the database holds.
+
+I1 every acknowledged message is there exactly once; I2 no turn runs without a live owner; I3 sequence numbers are
+gapless and rise.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+
+from faults.seen import Exchange
+
+CLOSED = {"paused", "completed", "failed", "cancelled", "interrupted"}
+LOGS = "SELECT turn_id, first_sequence, epoch, events FROM turn_events ORDER BY turn_id, first_sequence"
+RUNNING = "SELECT id FROM turns WHERE state = 'running'"
+MESSAGES = "SELECT role, content FROM messages ORDER BY number"
+
+
+async def query(database: Path | str, sql: str) -> list[tuple[Any, ...]]:
+    """The rows of a query on a SQLite file, or on PostgreSQL by its URL, beside the server that runs on it."""
+    if isinstance(database, Path):
+        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
+    postgres = await asyncpg.connect(database)
+    try:
+        return [tuple(row) for row in await postgres.fetch(sql)]
+    finally:
+        await postgres.close()
+
+
+async def check(
+    exchanges: Sequence[Exchange], session: aiohttp.ClientSession, url: str, key: str, database: Path | str
+) -> None:
+    """Hold everything that clients saw against a server that is at rest.
+
+    Raises:
+        AssertionError: an invariant does not hold; the message says which, and of what.
+    """
+    await _check_messages(exchanges, database)
+    running = await query(database, RUNNING)
+    assert not running, f"I2: turns run although nobody runs them: {running}"
+    await _check_logs(database)
+    headers = {"Authorization": f"Bearer {key}"}
+    for exchange in exchanges:
+        if not exchange.acknowledged:
+            continue
+        async with session.get(f"{url}/manage/v1/turns/{exchange.turn}", headers=headers) as response:
+            turn = await response.json()
+            assert response.status == 200, f"I1: the acknowledged turn {exchange.turn} is gone: {turn}"
+        assert turn["state"] in CLOSED, f"I2: {turn}"
+        if exchange.outcome == "closed":
+            assert turn["state"] == "completed", f"I1: a client saw the end of {turn}"
+        async with session.get(f"{url}/v1/conversations/{exchange.conversation}", headers=headers) as response:
+            shown = await response.json()
+        said = [message["content"] for message in shown["messages"] if message["role"] == "user"]
+        assert said.count(exchange.message) == 1, f"I1: {exchange.message!r} in {said}"
+
+
+async def _check_messages(exchanges: Sequence[Exchange], database: Path | str) -> None:
+    stored = [content for role, content in await query(database, MESSAGES) if role == "user"]
+    for exchange in exchanges:
+        count = stored.count(exchange.message)
+        assert count <= 1, f"I1: {exchange.message!r} is there {count} times"
+        assert count or not exchange.acknowledged, f"I1: the acknowledged {exchange.message!r} is lost"
+
+
+async def _check_logs(database: Path | str) -> None:
+    expected: dict[str, tuple[int, int]] = {}
+    for turn_id, first, epoch, events in await query(database, LOGS):
+        following, last_epoch = expected.get(turn_id, (1, 0))
+        assert first == following, f"I3: the log of turn {turn_id} goes on at {first}, not {following}"
+        assert epoch >= last_epoch, f"I3: the epoch of turn {turn_id} falls to {epoch}"
+        expected[turn_id] = (first + len(json.loads(events)), epoch)
