@@ -1,0 +1,47 @@
+"""One server for each test module, with the agents of the scene; and a model server that they can ask."""
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+
+from tests.dialects.scene import KEYS, agents
+from tests.support.client import Client
+from tests.support.server import ServerProcess, manifest
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[str]:
+    """The base URL of a scripted model server in a process of its own."""
+    process = subprocess.Popen([sys.executable, "-m", "tests.support.upstream"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process:
+        yield json.loads(process.stdout.readline())["url"]
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, upstream: str) -> Iterator[ServerProcess]:
+    """The server; nothing that a module sends it may surprise it."""
+    process = ServerProcess(tmp_path_factory.mktemp("server"))
+    process.apply(manifest(*agents(upstream), keys=KEYS))
+    with process:
+        yield process
+    log = process.log_file.read_text()
+    assert '"event":"unforeseen"' not in log
+    assert '"level":"error"' not in log
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(server: ServerProcess, session: aiohttp.ClientSession) -> Client:
+    """A client with the secret key of `acme` and its support agent."""
+    return Client(session, server.url)
