@@ -5,10 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
-from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from dragoman.adapters.models import scripted
@@ -25,8 +21,9 @@ from dragoman.ports.store import Store
 from dragoman.server import health
 from dragoman.server.control import listening
 from dragoman.server.cors import ContractCors
-from dragoman.server.errors import Dialect, core_error, error_response, owner_of, problem_body
+from dragoman.server.errors import Dialect
 from dragoman.server.observe import Observed
+from dragoman.server.routing import DialectApp
 from dragoman.server.services import Services
 from dragoman.services.access import Access
 from dragoman.services.attempts import Attempts
@@ -43,16 +40,8 @@ DIALECTS: Sequence[Dialect] = (alonchat.DIALECT, slug.DIALECT)
 
 def make_app(services: Services) -> ASGIApp:
     """The app over its services: every dialect at its own paths, our own API under /manage/v1."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = DialectApp(DIALECTS, management.router, health.router)
     app.state.services = services
-    for router in (health.router, management.router, *(dialect.router for dialect in DIALECTS)):
-        app.include_router(router)
-
-    async def by_path(request: Request, error: Exception) -> Response:
-        owner = owner_of(request.scope["path"], DIALECTS)
-        return error_response(core_error(error), owner.error_body if owner else problem_body)
-
-    app.add_exception_handler(HTTPException, by_path)
     return Observed(ContractCors(app, DIALECTS))
 
 

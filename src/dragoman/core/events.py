@@ -5,7 +5,9 @@
 Exactly one closing event ends a turn's segment, always.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +21,8 @@ class TurnStarted:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
-    """A piece of the answer, exactly as the model sent it."""
+class TextDelta(NamedTuple):
+    """A piece of the answer, exactly as the model sent it, never empty. A tuple: one is made for every token."""
 
     text: str
 
@@ -64,3 +65,11 @@ class TurnInterrupted:
 
 TurnEvent = TurnStarted | TextDelta | TurnCompleted | TurnStopped | TurnFailed | TurnInterrupted
 CLOSING = (TurnCompleted, TurnStopped, TurnFailed, TurnInterrupted)
+
+
+class Group(NamedTuple):
+    """Events of a turn's log that became ready together, with the number of the first; the others follow on."""
+
+    epoch: int
+    first_sequence: int
+    events: Sequence[TurnEvent]

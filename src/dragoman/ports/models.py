@@ -5,14 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dragoman.core.agents import ModelChoice
+from dragoman.core.events import TextDelta
 from dragoman.core.prompt import PromptMessage
-
-
-@dataclass(frozen=True, slots=True)
-class TextPart:
-    """A piece of the answer's text, never empty."""
-
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +17,7 @@ class UsagePart:
     completion_tokens: int
 
 
-ModelPart = TextPart | UsagePart
+ModelPart = TextDelta | UsagePart
 
 
 class ModelError(Exception):

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from dragoman.core.agents import Agent
 from dragoman.core.commands import Idempotency
 from dragoman.core.conversations import Conversation, Message, Turn, TurnState
-from dragoman.core.events import TurnEvent
+from dragoman.core.events import Group, TurnEvent
 from dragoman.core.prompt import PromptMessage
 from dragoman.core.tenants import ApiKey, Tenant
 
@@ -82,15 +82,6 @@ class LogRow:
     epoch: int
     first_sequence: int
     events: Sequence[TurnEvent]
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedEvent:
-    """An event as it was numbered."""
-
-    epoch: int
-    sequence: int
-    event: TurnEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +248,8 @@ class TurnStore(Protocol):
         """The text of the turn's answer, empty where there is none."""
         ...
 
-    async def events(self, tenant_id: str, turn_id: str) -> Sequence[LoggedEvent]:
-        """What is kept of the turn's log, in order."""
+    async def events(self, tenant_id: str, turn_id: str) -> Sequence[Group]:
+        """What is kept of the turn's log, in the groups in which it was flushed, in order."""
         ...
 
     async def interrupt_orphans(self, runs_here: Callable[[str], bool], now: int) -> int:

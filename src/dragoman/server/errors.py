@@ -1,6 +1,6 @@
 """Errors on their way out: a status for each core error, the shape of whoever owns the path. Knows no dialect."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,8 @@ import msgspec
 import structlog
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from dragoman.core import errors
@@ -103,23 +102,3 @@ def core_error(error: Exception) -> DragomanError:
             return errors.Invalid("The request body did not come whole")
     _log.error("unforeseen", exc_info=error)
     return DragomanError()
-
-
-def dialect_route(error_body: ErrorBody) -> type[APIRoute]:
-    """A route class whose errors are spelled by `error_body`."""
-
-    class DialectRoute(APIRoute):
-        """A route that answers every error by itself."""
-
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            inner = super().get_route_handler()
-
-            async def handler(request: Request) -> Response:
-                try:
-                    return await inner(request)
-                except Exception as error:
-                    return error_response(core_error(error), error_body)
-
-            return handler
-
-    return DialectRoute

@@ -1,15 +1,16 @@
 """Liveness, readiness, metrics. Knows no dialect."""
 
 import msgspec
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from dragoman.core.errors import Unavailable
+from dragoman.server.errors import problem_body
 from dragoman.server.observe import metrics
+from dragoman.server.routing import BothSpellings
 from dragoman.server.services import services_of
 
-router = APIRouter(redirect_slashes=False)
+router = BothSpellings("", problem_body)
 
 
 @router.get("/livez")

@@ -66,13 +66,13 @@ def decode_json(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """
     try:
         decoded = decoder.decode(body)
+        # One search of the bytes tells whether the costly look is needed at all.
+        if b"\\u0000" in body and has_nul(msgspec.to_builtins(decoded)):
+            raise Invalid("Text must not contain U+0000")
     except msgspec.ValidationError as error:
         raise Invalid(str(error).replace("`$.", "`").replace(" - at `", " in `")) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Invalid("The request body is not valid JSON") from error
-    # One search of the bytes tells whether the costly look is needed at all.
-    if b"\\u0000" in body and has_nul(msgspec.to_builtins(decoded)):
-        raise Invalid("Text must not contain U+0000")
     return decoded
 
 

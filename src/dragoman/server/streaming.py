@@ -14,11 +14,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dragoman.core.answers import Answer
-from dragoman.core.commands import Cursor
-from dragoman.core.events import TurnEvent
+from dragoman.core.events import Group, TurnEvent
 from dragoman.core.ids import prefixed
-from dragoman.ports.store import LoggedEvent
 from dragoman.server.requests import note
+from dragoman.server.stepped import PARKED, Stepped
 from dragoman.services.turn import Watch
 
 DONE = b"data: [DONE]\n\n"
@@ -98,39 +97,53 @@ class EventStream(Response):
         self.written_at = loop.time()
         keep_alive = _KeepAlive(self, send)
         leaving = asyncio.create_task(_notice_leaving(receive, self._watch)) if self._watch.ends_when_left else None
-        cursor = self._watch.cursor
+        writing = Stepped(self._write(send))
+        self._watch.listen(writing.step)
         try:
-            async for group in self._watch.groups():
-                frames = self._frames(group) if cursor is None else self._frames_after(cursor, group)
-                if frames:
-                    self.written_at = loop.time()
-                    await send({"type": "http.response.body", "body": frames, "more_body": True})
+            writing.step()
+            await writing.done
         finally:
+            self._watch.leave()
+            writing.close()
             keep_alive.cancel()
             if leaving is not None:
                 leaving.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _frames(self, group: Sequence[LoggedEvent]) -> bytes:
-        if not self._ids:
-            return b"".join([frame for logged in group for frame in self._encoder(logged.event)])
-        return b"".join([self._numbered(logged, 0, self._encoder(logged.event)) for logged in group])
+    async def _write(self, send: Send) -> None:
+        """Write what the log has, and again when it has more, until it has been closed."""
+        loop = asyncio.get_running_loop()
+        while True:
+            group = self._watch.take()
+            if group is not None:
+                if frames := self._frames(group):
+                    self.written_at = loop.time()
+                    await send({"type": "http.response.body", "body": frames, "more_body": True})
+            elif self._watch.ended:
+                return
+            else:
+                await PARKED
 
-    def _frames_after(self, cursor: Cursor, group: Sequence[LoggedEvent]) -> bytes:
-        """What of a group the client has not seen; a comment says so where what it saw was never stored."""
+    def _frames(self, group: Group) -> bytes:
+        if not self._ids:
+            return b"".join([frame for event in group.events for frame in self._encoder(event)])
+        cursor = self._watch.cursor
         pieces: list[bytes] = []
-        for logged in group:
-            frames = self._encoder(logged.event)
-            if logged.epoch > cursor.epoch and logged.sequence <= cursor.sequence and not self._gap_said:
-                self._gap_said = True
-                pieces.append(GAP)
-            seen = sum(cursor.covers(logged.epoch, logged.sequence, index) for index in range(len(frames)))
-            pieces.append(self._numbered(logged, seen, frames))
+        for sequence, event in enumerate(group.events, start=group.first_sequence):
+            frames = self._encoder(event)
+            seen = 0
+            if cursor is not None:
+                if group.epoch > cursor.epoch and sequence <= cursor.sequence and not self._gap_said:
+                    # What the client saw was never stored: its place is not in the log.
+                    self._gap_said = True
+                    pieces.append(GAP)
+                seen = sum(cursor.covers(group.epoch, sequence, index) for index in range(len(frames)))
+            pieces.append(self._numbered(group.epoch, sequence, frames, seen))
         return b"".join(pieces)
 
-    def _numbered(self, logged: LoggedEvent, seen: int, frames: Sequence[bytes]) -> bytes:
+    def _numbered(self, epoch: int, sequence: int, frames: Sequence[bytes], seen: int) -> bytes:
         """The frames from `seen` on with an id each; the last frame's says that the event was seen whole."""
-        event_id = b"id: %s.%d.%d" % (self._watch.turn.id.encode(), logged.epoch, logged.sequence)
+        event_id = b"id: %s.%d.%d" % (self._watch.turn.id.encode(), epoch, sequence)
         last = len(frames) - 1
         pieces: list[bytes] = []
         for index, frame in enumerate(frames[seen:], start=seen):

@@ -92,13 +92,13 @@ class Attempts:
                 return
 
     async def _attempt(self, choice: ModelChoice, prompt: Sequence[PromptMessage], heard: "_Heard") -> None:
-        clock = asyncio.get_running_loop().time
-        parts = self._models.stream(choice, prompt)
         try:
             async with asyncio.timeout(self._first_token_timeout) as bound:
-                async for part in parts:
-                    bound.reschedule(clock() + self._idle_timeout)
-                    heard(part)
+                try:
+                    async for parts in self._models.stream(choice, prompt):
+                        heard(parts, bound, self._idle_timeout)
+                finally:
+                    heard.rest()
         except TimeoutError as error:
             what = "stopped in its answer" if heard.anything else "gave no first token"
             seconds = self._idle_timeout if heard.anything else self._first_token_timeout
@@ -106,14 +106,37 @@ class Attempts:
 
 
 class _Heard:
-    """Passes parts on and remembers that there were some."""
+    """Passes parts on and watches the time between them.
 
-    __slots__ = ("_take", "anything")
+    A time-out that is moved for every token costs more than the token: here a timer looks, once an idle time-out,
+    when the last one came.
+    """
+
+    __slots__ = ("_at", "_loop", "_take", "_timer", "anything")
 
     def __init__(self, take: Callable[[Sequence[ModelPart]], None]) -> None:
         self._take = take
+        self._loop = asyncio.get_running_loop()
+        self._at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self.anything = False
 
-    def __call__(self, parts: Sequence[ModelPart]) -> None:
-        self.anything = True
+    def __call__(self, parts: Sequence[ModelPart], bound: asyncio.Timeout, idle_timeout: float) -> None:
+        """One read's parts have come."""
+        self._at = self._loop.time()
+        if not self.anything:
+            self.anything = True
+            bound.reschedule(None)
+            self._timer = self._loop.call_later(idle_timeout, self._look, bound, idle_timeout)
         self._take(parts)
+
+    def _look(self, bound: asyncio.Timeout, idle_timeout: float) -> None:
+        if self._loop.time() - self._at >= idle_timeout:
+            bound.reschedule(self._loop.time())
+        else:
+            self._timer = self._loop.call_at(self._at + idle_timeout, self._look, bound, idle_timeout)
+
+    def rest(self) -> None:
+        """Nothing more comes."""
+        if self._timer is not None:
+            self._timer.cancel()

@@ -1,13 +1,13 @@
 """The turn log: events of running turns, appended without gaps, watched, flushed together. Knows no wire."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from dragoman.core.errors import Unavailable
-from dragoman.core.events import CLOSING, TurnEvent
-from dragoman.ports.store import LoggedEvent, LogRow, Store
+from dragoman.core.events import CLOSING, Group, TurnEvent
+from dragoman.ports.store import LogRow, Store
 
 FLUSH_INTERVAL = 0.25
 
@@ -15,70 +15,72 @@ _log = structlog.get_logger(__name__)
 
 
 class TurnLog:
-    """The events of one turn's segment, numbered without a gap."""
+    """The events of one turn's segment, numbered without a gap.
+
+    A listener is called where the events are appended, not through the loop: a wake-up of its own for every token and
+    watcher costs more than all else that is done for the token.
+    """
+
+    __slots__ = (
+        "_first",
+        "_taken",
+        "closed",
+        "epoch",
+        "events",
+        "flushing",
+        "listeners",
+        "tenant_id",
+        "turn_id",
+    )
 
     def __init__(self, tenant_id: str, turn_id: str) -> None:
         self.tenant_id = tenant_id
         self.turn_id = turn_id
         self.epoch = 1
-        self.events: list[LoggedEvent] = []
+        self.events: list[TurnEvent] = []
         self.closed = False
-        self.watchers = 0
-        self._sequence = 1
-        self._taken = 0
-        self._sleepers: list[asyncio.Future[None]] = []
         self.flushing: asyncio.Future[None] | None = None
+        self.listeners: list[Callable[[], None]] = []
+        self._first = 1
+        self._taken = 0
 
     def number_from(self, epoch: int, sequence: int) -> None:
         """Say, before the first event, where the numbers begin."""
-        self.epoch, self._sequence = epoch, sequence
+        self.epoch, self._first = epoch, sequence
 
-    def append(self, events: Iterable[TurnEvent]) -> None:
-        """Add events that came together and wake each watcher once."""
-        for event in events:
-            self.events.append(LoggedEvent(self.epoch, self._sequence, event))
-            self._sequence += 1
-            if isinstance(event, CLOSING):
-                self.closed = True
-        sleepers, self._sleepers = self._sleepers, []
-        for sleeper in sleepers:
-            if not sleeper.done():
-                sleeper.set_result(None)
+    def append(self, events: Sequence[TurnEvent]) -> None:
+        """Add events that came together and tell each listener once; nothing follows a closing event."""
+        self.events += events
+        self.closed = isinstance(events[-1], CLOSING)
+        for listener in tuple(self.listeners):
+            listener()
 
     def last_row(self, closing: TurnEvent) -> LogRow:
-        """What no flush has taken, with the closing event that is to be appended after it."""
-        waiting = [logged.event for logged in self.events[self._taken :]]
-        first = self._sequence - len(waiting)
-        return LogRow(self.tenant_id, self.turn_id, self.epoch, first, [*waiting, closing])
+        """What no flush has taken, with the closing event that is to be appended after it; no flush takes it now."""
+        row = self._row([*self.events[self._taken :], closing])
+        self._taken = len(self.events)
+        return row
 
     def take(self) -> LogRow | None:
         """The events since the last flush, as one row; None where there are none."""
         waiting = self.events[self._taken :]
         if not waiting:
             return None
-        self._taken = len(self.events)
-        return LogRow(
-            self.tenant_id, self.turn_id, self.epoch, waiting[0].sequence, [logged.event for logged in waiting]
-        )
+        row = self._row(waiting)
+        self._taken += len(waiting)
+        return row
 
     def give_back(self, row: LogRow) -> None:
         """A flush did not happen: its events wait for the next."""
         self._taken -= len(row.events)
 
-    async def watch(self) -> AsyncIterator[Sequence[LoggedEvent]]:
-        """All events from the first on, in the groups in which they became ready, until the log is closed."""
-        position = 0
-        while True:
-            ready = self.events[position:]
-            position += len(ready)
-            if ready:
-                yield ready
-            elif self.closed:
-                return
-            else:
-                sleeper = asyncio.get_running_loop().create_future()
-                self._sleepers.append(sleeper)
-                await sleeper
+    def _row(self, events: Sequence[TurnEvent]) -> LogRow:
+        return LogRow(self.tenant_id, self.turn_id, self.epoch, self._first + self._taken, events)
+
+    def since(self, position: int) -> Group | None:
+        """The events from a position (counted from 0) on; None where there are none yet."""
+        ready = self.events[position:]
+        return Group(self.epoch, self._first + position, ready) if ready else None
 
 
 class Live:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,6 +14,7 @@ from dragoman.core.commands import Cursor, StartTurn
 from dragoman.core.conversations import Turn, TurnState, title_from
 from dragoman.core.errors import Conflict, Invalid, KeyReused, TurnNotFound, Unavailable
 from dragoman.core.events import (
+    Group,
     TextDelta,
     TurnCompleted,
     TurnEvent,
@@ -24,8 +25,8 @@ from dragoman.core.events import (
 )
 from dragoman.core.ids import new_id
 from dragoman.core.prompt import compose, estimate_tokens, history_budget
-from dragoman.ports.models import ModelError, ModelPart, TextPart, UsagePart
-from dragoman.ports.store import Begun, Existing, Fenced, LoggedEvent, Pending, Store, TurnEnd, TurnRequest
+from dragoman.ports.models import ModelError, ModelPart, UsagePart
+from dragoman.ports.store import Begun, Existing, Fenced, Pending, Store, TurnEnd, TurnRequest
 from dragoman.services.attempts import Attempts
 from dragoman.services.live import Live, TurnLog, settle_flush
 from dragoman.services.order import Order
@@ -45,21 +46,23 @@ class _Run:
     deadline: float
     task: asyncio.Task[None] = field(init=False)
     ending: Literal["", "done", "stopped", "interrupted"] = ""
-    text: list[str] = field(default_factory=list)
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
     def take(self, parts: Sequence[ModelPart]) -> None:
         """Log what one read of the model brought, all at once."""
-        events: list[TurnEvent] = []
-        for part in parts:
-            if isinstance(part, TextPart):
-                self.text.append(part.text)
-                events.append(TextDelta(part.text))
-            elif isinstance(part, UsagePart):
-                self.prompt_tokens, self.completion_tokens = part.prompt_tokens, part.completion_tokens
-        if events:
-            self.log.append(events)
+        deltas = [part for part in parts if type(part) is TextDelta]
+        if len(deltas) < len(parts):
+            for part in parts:
+                if isinstance(part, UsagePart):
+                    self.prompt_tokens, self.completion_tokens = part.prompt_tokens, part.completion_tokens
+        if deltas:
+            self.log.append(deltas)
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return "".join([event.text for event in self.log.events if type(event) is TextDelta])
 
     def end(self, reason: Literal["stopped", "interrupted"]) -> None:
         """Have the turn end now, unless it is ending already."""
@@ -77,43 +80,60 @@ class Watch:
     cursor: Cursor | None
     replayed: bool
     _run: _Run | None
-    _events: Sequence[LoggedEvent] = ()
+    _groups: list[Group] = field(default_factory=list)
+    _position: int = 0
+    _listener: Callable[[], None] | None = None
     _left: bool = False
 
-    async def groups(self) -> AsyncIterator[Sequence[LoggedEvent]]:
-        """The events of the turn's last segment, in the groups in which they become ready, to the closing one."""
+    def take(self) -> Group | None:
+        """What became ready since the last time; None where nothing has yet."""
         if self._run is None:
-            yield self._events
+            return self._groups.pop(0) if self._groups else None
+        group = self._run.log.since(self._position)
+        if group is not None:
+            self._position += len(group.events)
+        return group
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come after what can be taken: the turn has closed, or the watch was left."""
+        return self._run is None or self._left or self._run.log.closed
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have a function called whenever there is something to take, where it was made: it must be quick."""
+        if self._run is not None:
+            self._listener = listener
+            self._run.log.listeners.append(listener)
+
+    def leave(self) -> None:
+        """Listen no more, as the listener is told; the turn ends with its last watcher where its agent says so."""
+        if self._run is None or self._listener is None or self._left:
             return
-        log = self._run.log
-        log.watchers += 1
-        try:
-            async for group in log.watch():
-                yield group
-        finally:
-            if not self._left:
-                log.watchers -= 1
+        self._left = True
+        self._run.log.listeners.remove(self._listener)
+        self._listener()
+        if self.ends_when_left and not self._run.log.listeners:
+            self._run.end("stopped")
 
     @property
     def ends_when_left(self) -> bool:
         """Whether the turn is to end when its last watcher leaves."""
         return self._run is not None and self._run.begun.agent.definition.on_disconnect == "cancel"
 
-    def leave(self) -> None:
-        """The client has gone away."""
-        if self._run is None or self._left:
-            return
-        self._left = True
-        self._run.log.watchers -= 1
-        if self.ends_when_left and self._run.log.watchers == 0:
-            self._run.end("stopped")
-
     async def answer(self) -> Answer:
-        """The whole answer, when the turn has closed."""
+        """The whole answer, when the turn has closed; the watch is left then."""
+        news = asyncio.Event()
+        self.listen(news.set)
+        try:
+            while not self.ended:
+                news.clear()
+                await news.wait()
+        finally:
+            self.leave()
         answer = Answer()
-        async for group in self.groups():
-            for logged in group:
-                answer.take(logged.event)
+        while (group := self.take()) is not None:
+            for event in group.events:
+                answer.take(event)
         return answer
 
 
@@ -251,10 +271,11 @@ class TurnRunner:
         if run.ending == "interrupted":
             return TurnInterrupted(now_us())
         if not run.completion_tokens:
+            text = run.text
             run.prompt_tokens = run.prompt_tokens or sum(estimate_tokens(message.content) for message in prompt)
-            run.completion_tokens = estimate_tokens("".join(run.text)) if run.text else 0
+            run.completion_tokens = estimate_tokens(text) if text else 0
         kind = TurnStopped if run.ending == "stopped" else TurnCompleted
-        price = run.begun.price if run.text or run.ending == "done" else 0
+        price = run.begun.price if run.ending == "done" or run.text else 0
         return kind(turn.model, run.prompt_tokens, run.completion_tokens, price, now_us())
 
     async def _finish(self, run: _Run, closing: TurnEvent) -> None:
@@ -267,7 +288,7 @@ class TurnRunner:
             epoch=turn.epoch,
             owner=self._store.owner,
             state=_state_after(closing),
-            text="".join(run.text),
+            text=run.text,
             prompt_tokens=run.prompt_tokens,
             completion_tokens=run.completion_tokens,
             credits=closing.credits if isinstance(closing, TurnCompleted | TurnStopped) else 0,
@@ -306,11 +327,11 @@ class TurnRunner:
             turn = await self.get(turn.tenant_id, turn.id)
         return Watch(turn, cursor, joined, None, await self._replay(turn, cursor))
 
-    async def _replay(self, turn: Turn, cursor: Cursor | None) -> Sequence[LoggedEvent]:
+    async def _replay(self, turn: Turn, cursor: Cursor | None) -> list[Group]:
         """A closed turn's last segment from its log, or, when that is gone, its answer in one piece."""
-        logged = await self._store.turns.events(turn.tenant_id, turn.id)
+        logged = list(await self._store.turns.events(turn.tenant_id, turn.id))
         if logged:
-            starts = [index for index, each in enumerate(logged) if isinstance(each.event, TurnStarted)]
+            starts = [index for index, group in enumerate(logged) if isinstance(group.events[0], TurnStarted)]
             return logged[starts[-1] :] if starts else logged
         if cursor is not None:
             raise Conflict("The events of this turn are no longer kept; send the request without Last-Event-ID")
@@ -322,7 +343,7 @@ class TurnRunner:
             *([TextDelta(text)] if text else []),
             TurnStopped(*outcome) if turn.state == "cancelled" else TurnCompleted(*outcome),
         ]
-        return [LoggedEvent(turn.epoch, index, event) for index, event in enumerate(events, start=1)]
+        return [Group(turn.epoch, 1, events)]
 
     async def get(self, tenant_id: str, turn_id: str) -> Turn:
         """The tenant's turn.

@@ -13,8 +13,9 @@ import pytest
 from dragoman.adapters.models import openai
 from dragoman.adapters.models.openai import OpenAIModels, parse_retry_after
 from dragoman.core.agents import ModelChoice
+from dragoman.core.events import TextDelta
 from dragoman.core.prompt import PromptMessage
-from dragoman.ports.models import ModelError, ModelPart, TextPart, UsagePart
+from dragoman.ports.models import ModelError, ModelPart, UsagePart
 from tests.support.upstream import Upstream
 
 PROMPT = (PromptMessage("system", "Be brief."), PromptMessage("user", "Grüße, \u2028 wie geht's?"))
@@ -52,11 +53,11 @@ async def ask(models: OpenAIModels, choice: ModelChoice) -> tuple[list[ModelPart
 
 
 def text_of(parts: list[ModelPart]) -> str:
-    return "".join(part.text for part in parts if isinstance(part, TextPart))
+    return "".join(part.text for part in parts if isinstance(part, TextDelta))
 
 
-def tokens(count: int) -> list[TextPart]:
-    return [TextPart(f"tok{number} ") for number in range(count)]
+def tokens(count: int) -> list[TextDelta]:
+    return [TextDelta(f"tok{number} ") for number in range(count)]
 
 
 @pytest.mark.parametrize("how", ["", ",crlf", ",split", ",crlf,split", ",no_done"])
@@ -76,7 +77,7 @@ async def test_deltas_come_as_the_model_sends_them(models: OpenAIModels, upstrea
         models.stream(choice_of(upstream, "tokens=4,slow_first=0.2,fault=stall_within"), PROMPT)
     ) as reads:
         async with asyncio.timeout(5):
-            assert await anext(reads) == [TextPart("tok0 "), TextPart("tok1 ")]
+            assert await anext(reads) == [TextDelta("tok0 "), TextDelta("tok1 ")]
 
 
 async def test_the_prompt_is_sent_as_it_is_and_absent_options_are_not(models: OpenAIModels, upstream: Upstream) -> None:
@@ -131,7 +132,7 @@ async def test_a_whole_answer_from_a_server_that_does_not_stream_is_taken(
 ) -> None:
     parts, error = await ask(models, choice_of(upstream, "json,tokens=3"))
     assert error is None
-    assert parts == [TextPart("tok0 tok1 tok2 "), UsagePart(7, 3)]
+    assert parts == [TextDelta("tok0 tok1 tok2 "), UsagePart(7, 3)]
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
@@ -305,7 +306,8 @@ def streamed(*payloads: Any) -> bytes:
 )
 async def test_chunks_with_nothing_in_them_are_passed_over(models: OpenAIModels, odd: Any) -> None:
     text = {"choices": [{"delta": {"content": "a"}}]}
-    assert await answer_to(models, streamed(odd, text, odd, text, b"[DONE]")) == ([TextPart("a"), TextPart("a")], None)
+    told = await answer_to(models, streamed(odd, text, odd, text, b"[DONE]"))
+    assert told == ([TextDelta("a"), TextDelta("a")], None)
 
 
 async def test_of_running_counts_the_last_is_the_usage(models: OpenAIModels) -> None:
@@ -315,7 +317,7 @@ async def test_of_running_counts_the_last_is_the_usage(models: OpenAIModels) -> 
 
 async def test_nothing_is_read_after_the_end(models: OpenAIModels) -> None:
     parts, error = await answer_to(models, streamed({"choices": [{"delta": {"content": "a"}}]}, b"[DONE]", b"broken"))
-    assert (parts, error) == ([TextPart("a")], None)
+    assert (parts, error) == ([TextDelta("a")], None)
 
 
 @pytest.mark.parametrize(

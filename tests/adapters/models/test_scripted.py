@@ -8,8 +8,9 @@ import pytest
 from dragoman.adapters.models.registry import ModelRegistry
 from dragoman.adapters.models.scripted import ScriptedModels, check_script
 from dragoman.core.agents import ModelChoice
+from dragoman.core.events import TextDelta
 from dragoman.core.prompt import PromptMessage
-from dragoman.ports.models import ModelError, ModelPart, TextPart, UsagePart
+from dragoman.ports.models import ModelError, ModelPart, UsagePart
 
 
 def conversation(*messages: str) -> tuple[PromptMessage, ...]:
@@ -23,7 +24,7 @@ async def deltas(*script: Any, prompt: tuple[PromptMessage, ...] = conversation(
     async for read in ScriptedModels().stream(ModelChoice(provider="scripted", script=script), prompt):
         parts += read
     assert isinstance(parts.pop(), UsagePart)
-    return [part.text for part in parts if isinstance(part, TextPart)]
+    return [part.text for part in parts if isinstance(part, TextDelta)]
 
 
 async def test_text_is_answered_in_words_that_keep_their_white_space() -> None:
@@ -58,9 +59,9 @@ async def test_usage_counts_the_prompt_and_the_deltas() -> None:
     choice = ModelChoice(provider="scripted", script=("one two three",))
     reads = [read async for read in ScriptedModels().stream(choice, (PromptMessage("user", "x" * 40),))]
     assert reads == [
-        (TextPart("one"),),
-        (TextPart(" two"),),
-        (TextPart(" three"),),
+        (TextDelta("one"),),
+        (TextDelta(" two"),),
+        (TextDelta(" three"),),
         (UsagePart(10, 3),),
     ]
 
@@ -69,7 +70,7 @@ async def test_usage_counts_the_prompt_and_the_deltas() -> None:
 async def test_an_error_comes_after_the_tokens(retriable: bool) -> None:
     choice = ModelChoice(provider="scripted", script=({"text": "a b", "error": "gone", "retriable": retriable},))
     reads = ScriptedModels().stream(choice, conversation("Hi"))
-    assert [await anext(reads), await anext(reads)] == [(TextPart("a"),), (TextPart(" b"),)]
+    assert [await anext(reads), await anext(reads)] == [(TextDelta("a"),), (TextDelta(" b"),)]
     with pytest.raises(ModelError, match="gone") as raised:
         await anext(reads)
     assert raised.value.retriable is retriable
@@ -134,7 +135,7 @@ async def test_the_registry_asks_the_adapter_of_the_provider() -> None:
     registry = ModelRegistry({"scripted": ScriptedModels()})
     choice = ModelChoice(provider="scripted", script=("Hello",))
     reads = [read async for read in registry.stream(choice, conversation("Hi"))]
-    assert reads[0] == (TextPart("Hello"),)
+    assert reads[0] == (TextDelta("Hello"),)
     assert registry.upstream(choice) == "scripted"
     for ask in (lambda other: registry.stream(other, ()), registry.upstream):
         with pytest.raises(ModelError) as raised:

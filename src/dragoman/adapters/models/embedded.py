@@ -59,7 +59,9 @@ class _Ready(msgspec.Struct, frozen=True):
 
 
 class EmbeddedModels:
-    """The provider `embedded`: a process for each file of weights and size of context, started at its first use.
+    """The provider `embedded`: a process for each file of weights, started at its first use.
+
+    A longer context than the process was started with needs another one.
 
     `openai` must open a connection for each request, as llama.cpp hangs up after each; it is closed with this.
     Use it from the main thread's loop: the kernel ends a child with the THREAD that started it.
@@ -101,10 +103,12 @@ class EmbeddedModels:
         await self._openai.close()
 
     def _child(self, choice: ModelChoice) -> "_Child":
-        key = choice.path, choice.context_tokens
-        if key not in self._children:
-            self._children[key] = _Child(self._weights(choice), choice.context_tokens)
-        return self._children[key]
+        for (path, context_tokens), child in self._children.items():
+            if path == choice.path and context_tokens >= choice.context_tokens:
+                return child
+        child = _Child(self._weights(choice), choice.context_tokens)
+        self._children[choice.path, choice.context_tokens] = child
+        return child
 
     def _weights(self, choice: ModelChoice) -> Path:
         if choice.path is None:

@@ -36,7 +36,10 @@ def main() -> None:
     os.nice(5)
     answer = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    server = serve(order["path"], order["context_tokens"], order["key"])
+    try:
+        server = serve(order["path"], order["context_tokens"], order["key"])
+    except RuntimeError as error:
+        sys.exit(f"llama.cpp cannot serve {order['path']}: {error}")
     with answer:
         print(json.dumps({"url": server.listening_address}), file=answer)
     sys.stdin.buffer.read()

@@ -16,8 +16,9 @@ import msgspec
 
 from dragoman.adapters.models.sse import EventParser, EventTooLarge
 from dragoman.core.agents import ModelChoice
+from dragoman.core.events import TextDelta
 from dragoman.core.prompt import PromptMessage
-from dragoman.ports.models import ModelError, ModelPart, TextPart, UsagePart
+from dragoman.ports.models import ModelError, ModelPart, UsagePart
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 MAX_ANSWER_BYTES = 4 << 20
@@ -135,7 +136,7 @@ class _Answer:
                 self._size += len(text.encode())
                 if self._size > MAX_ANSWER_BYTES:
                     raise ModelError(f"the model's answer is over {MAX_ANSWER_BYTES} bytes", retriable=False)
-                parts.append(TextPart(text))
+                parts.append(TextDelta(text))
         if completion.usage is not None:
             # Some servers count in every chunk; only the last count is of the whole request.
             self._usage = _usage_part(completion.usage)
@@ -290,7 +291,7 @@ def _whole_answer(body: bytes) -> list[ModelPart]:
     if not completion.choices or completion.choices[0].message is None:
         raise ModelError("the model answered without a message", retriable=False)
     content = completion.choices[0].message.content
-    parts: list[ModelPart] = [TextPart(content)] if content else []
+    parts: list[ModelPart] = [TextDelta(content)] if content else []
     if completion.usage is not None:
         parts.append(_usage_part(completion.usage))
     return parts

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import msgspec
 
 from dragoman.core.agents import ModelChoice
+from dragoman.core.events import TextDelta
 from dragoman.core.prompt import PromptMessage, estimate_tokens
-from dragoman.ports.models import ModelError, ModelPart, TextPart, UsagePart
+from dragoman.ports.models import ModelError, ModelPart, UsagePart
 
 # A generator that never waits starves the loop: it lets others run after so many tokens.
 TOKENS_PER_BREATH = 16
@@ -66,7 +67,7 @@ class ScriptedModels:
         for count, delta in enumerate(deltas):
             if count and (entry.delay or count % TOKENS_PER_BREATH == 0):
                 await asyncio.sleep(entry.delay)
-            yield (TextPart(delta),)
+            yield (TextDelta(delta),)
         if entry.error is not None:
             raise ModelError(entry.error, retriable=entry.retriable)
         yield (UsagePart(sum(estimate_tokens(message.content) for message in prompt), len(deltas)),)

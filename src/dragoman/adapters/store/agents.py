@@ -8,6 +8,7 @@ import msgspec
 
 from dragoman.adapters.store.driver import Database, Row, Transaction
 from dragoman.core.agents import Agent, AgentDefinition, slugify
+from dragoman.core.clock import now_us
 from dragoman.core.errors import NameTaken
 from dragoman.core.ids import new_id, parse_id
 
@@ -37,7 +38,8 @@ DEPLOYMENTS = """SELECT id, channel, region FROM deployments
 DEPLOY = """INSERT INTO deployments (id, tenant_id, agent_id, channel, region, created_at)
     VALUES (:id, :tenant_id, :agent_id, :channel, :region, :now) ON CONFLICT DO NOTHING"""
 REPLACE_DEPLOYMENT = """UPDATE deployments SET id = :id
-    WHERE tenant_id = :tenant_id AND agent_id = :agent_id AND channel = :channel AND region = :region"""
+    WHERE tenant_id = :tenant_id AND agent_id = :agent_id AND channel = :channel AND region = :region
+        AND NOT EXISTS (SELECT 1 FROM deployments taken WHERE taken.id = :id)"""
 
 _decoder = msgspec.json.Decoder(AgentDefinition)
 
@@ -122,14 +124,16 @@ class Agents:
 
         async def job(transaction: Transaction) -> str:
             row = await transaction.one(DEPLOYMENT, ours)
-            if row is None:
-                if not await transaction.run(DEPLOY, {**ours, "id": deployment_id or new_id(), "now": 0}):
-                    raise NameTaken(f"the deployment id {deployment_id} is in use")
-                return "created"
-            if deployment_id in (None, row[0]):
+            if row is not None and deployment_id in (None, row[0]):
                 return "unchanged"
-            await transaction.run(REPLACE_DEPLOYMENT, {**ours, "id": deployment_id})
-            return "updated"
+            wanted = {**ours, "id": deployment_id or new_id()}
+            if row is None:
+                done = await transaction.run(DEPLOY, {**wanted, "now": now_us()})
+            else:
+                done = await transaction.run(REPLACE_DEPLOYMENT, wanted)
+            if not done:
+                raise NameTaken(f"the deployment id {deployment_id} is in use")
+            return "updated" if row else "created"
 
         return await self._database.write(job)
 

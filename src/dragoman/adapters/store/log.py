@@ -35,7 +35,8 @@ _decoder = msgspec.json.Decoder(list[list[Any]])
 def encode(events: Sequence[TurnEvent]) -> str:
     """The row's text for events in order."""
     rows = [
-        ("t", event.text) if type(event) is TextDelta else (_LETTERS[type(event)], *astuple(event)) for event in events
+        ("t", event.text) if isinstance(event, TextDelta) else (_LETTERS[type(event)], *astuple(event))
+        for event in events
     ]
     return _encoder.encode(rows).decode()
 

@@ -13,9 +13,9 @@ from dragoman.core.agents import Agent
 from dragoman.core.commands import Idempotency
 from dragoman.core.conversations import Turn
 from dragoman.core.errors import AgentNotFound, Conflict, ConversationNotFound, KeyReused
-from dragoman.core.events import TurnInterrupted
+from dragoman.core.events import Group, TurnInterrupted
 from dragoman.core.prompt import history_budget
-from dragoman.ports.store import Begun, Existing, Fenced, LoggedEvent, LogRow, Pending, TurnEnd, TurnRequest
+from dragoman.ports.store import Begun, Existing, Fenced, LogRow, Pending, TurnEnd, TurnRequest
 
 _TURN = """id, tenant_id, conversation_id, agent_id, state, epoch, message_id, answer_id, answer_number, model,
     created_at, prompt_tokens, completion_tokens, credits, error, finished_at"""
@@ -31,7 +31,7 @@ NEW_CONVERSATION = """INSERT INTO conversations
 NEW_TURN = """INSERT INTO turns (id, tenant_id, conversation_id, agent_id, agent_version, key_id, state, epoch, owner,
         message_id, answer_id, answer_number, model, prompt_tokens, completion_tokens, credits, created_at)
     VALUES (:id, :tenant_id, :conversation_id, :agent_id, :agent_version, :key_id, 'running', 1, :owner,
-        :message_id, :answer_id, :answer_number, :model, 0, 0, 0, :now)"""
+        :message_id, :answer_id, :answer_number, :model, 0, 0, 0, :now) ON CONFLICT DO NOTHING"""
 NEW_MESSAGE = """INSERT INTO messages
     (id, tenant_id, conversation_id, agent_id, turn_id, number, role, content, metadata, agent_version, in_prompt,
         created_at)
@@ -42,7 +42,9 @@ NEXT_NUMBERS = """UPDATE agent_counters SET last_number = last_number + :count
 PRICE = "SELECT credits_per_turn FROM prices WHERE model = :model"
 RUN_AGAIN = """UPDATE turns SET state = 'running', epoch = epoch + 1, owner = :owner, answer_id = :answer_id,
         answer_number = :answer_number, agent_version = :agent_version, model = :model, error = NULL, finished_at = NULL
-    WHERE id = :turn_id AND tenant_id = :tenant_id"""
+    WHERE id = :turn_id AND tenant_id = :tenant_id AND epoch = :epoch AND NOT EXISTS (
+        SELECT 1 FROM turns beside WHERE beside.conversation_id = turns.conversation_id
+            AND beside.tenant_id = :tenant_id AND beside.state = 'running')"""
 PUT_ASIDE = """UPDATE messages SET in_prompt = CASE role WHEN 'user' THEN 1 ELSE 0 END
     WHERE id IN (:message_id, :answer_id) AND tenant_id = :tenant_id"""
 QUESTION = "SELECT number, content FROM messages WHERE id = :message_id AND tenant_id = :tenant_id"
@@ -53,8 +55,12 @@ FINISH = """UPDATE turns SET state = :state, prompt_tokens = :prompt_tokens, com
 LEAVE_OUT = "UPDATE messages SET in_prompt = 0 WHERE id = :message_id AND tenant_id = :tenant_id"
 MESSAGE_AT = """UPDATE conversations SET last_message_at = :now, updated_at = :now
     WHERE id = :conversation_id AND tenant_id = :tenant_id"""
+# Nothing follows in the log of a turn that somebody else has taken over. A beginning that is not committed yet cannot
+# be seen here, so only a later epoch says so.
 APPEND = """INSERT INTO turn_events (turn_id, first_sequence, epoch, tenant_id, events, created_at)
-    VALUES (:turn_id, :first_sequence, :epoch, :tenant_id, :events, :now)"""
+    SELECT CAST(:turn_id AS TEXT), CAST(:first_sequence AS BIGINT), CAST(:epoch AS BIGINT), CAST(:tenant_id AS TEXT),
+        CAST(:events AS TEXT), CAST(:now AS BIGINT)
+    WHERE NOT EXISTS (SELECT 1 FROM turns WHERE id = :turn_id AND tenant_id = :tenant_id AND epoch > :epoch)"""
 EVENTS = """SELECT first_sequence, epoch, events FROM turn_events
     WHERE turn_id = :turn_id AND tenant_id = :tenant_id ORDER BY first_sequence"""
 ANSWER = "SELECT content FROM messages WHERE id = :answer_id AND tenant_id = :tenant_id"
@@ -63,6 +69,7 @@ OWNED = "SELECT id, tenant_id, epoch FROM turns WHERE state = 'running' AND owne
 INTERRUPT = """UPDATE turns SET epoch = epoch + 1, state = 'interrupted', finished_at = :now
     WHERE id = :turn_id AND tenant_id = :tenant_id AND state = 'running' AND owner = :owner
     RETURNING conversation_id, agent_id, agent_version, message_id, answer_id, answer_number"""
+ANSWERING = "Another message is being answered in this conversation; send this one when its answer has come"
 FORGET_EVENTS = "DELETE FROM turn_events WHERE created_at < :before"
 FORGET_KEYS = "DELETE FROM idempotency WHERE created_at < :before"
 
@@ -119,7 +126,7 @@ class Turns:
         turn = await _store_beginning(transaction, request, agent, conversation_id)
         return Begun(turn, agent, tuple(past), request.text, int(price[0]) if price else 1, 1)
 
-    async def _run_again(self, transaction: Transaction, request: TurnRequest, earlier: Turn) -> Begun:
+    async def _run_again(self, transaction: Transaction, request: TurnRequest, earlier: Turn) -> Begun | Existing:
         """Answer the same user message once more; what the failed attempt said is left out of later prompts."""
         agent = await self._definitions.published(transaction, earlier.tenant_id, earlier.agent_id)
         ours = {"tenant_id": earlier.tenant_id, "turn_id": earlier.id, "agent_id": earlier.agent_id}
@@ -128,11 +135,6 @@ class Turns:
             raise AgentNotFound(request.agent_reference)
         number, text = int(question[0]), str(question[1])
         choice = agent.definition.model
-        budget = history_budget(choice.context_tokens, choice.max_tokens, agent.definition.instructions, text)
-        await transaction.run(PUT_ASIDE, {**ours, "message_id": earlier.message_id, "answer_id": earlier.answer_id})
-        past = await history.newest(transaction, earlier.tenant_id, earlier.conversation_id, budget, below=number)
-        logged = await _events(transaction, earlier.tenant_id, earlier.id)
-        price = await transaction.one(PRICE, {"model": choice.name})
         numbers = await transaction.one(NEXT_NUMBERS, {**ours, "count": 1})
         turn = replace(
             earlier,
@@ -145,9 +147,18 @@ class Turns:
             finished_at=None,
         )
         again = {"owner": request.owner, "answer_id": turn.answer_id, "answer_number": turn.answer_number}
-        await transaction.run(RUN_AGAIN, {**ours, **again, "agent_version": agent.version, "model": choice.name})
-        following = logged[-1].sequence + 1 if logged else 1
-        return Begun(turn, agent, tuple(past), text, int(price[0]) if price else 1, following)
+        again |= {"epoch": earlier.epoch, "agent_version": agent.version, "model": choice.name}
+        if not await transaction.run(RUN_AGAIN, {**ours, **again}):
+            now = await transaction.one(TURN, ours)
+            if now is None or _turn(now).epoch == earlier.epoch:
+                raise Conflict(ANSWERING)
+            return Existing(_turn(now))  # another node was faster
+        await transaction.run(PUT_ASIDE, {**ours, "message_id": earlier.message_id, "answer_id": earlier.answer_id})
+        budget = history_budget(choice.context_tokens, choice.max_tokens, agent.definition.instructions, text)
+        past = await history.newest(transaction, earlier.tenant_id, earlier.conversation_id, budget, below=number)
+        logged = await _events(transaction, earlier.tenant_id, earlier.id)
+        price = await transaction.one(PRICE, {"model": choice.name})
+        return Begun(turn, agent, tuple(past), text, int(price[0]) if price else 1, _following(logged))
 
     async def claimed(self, tenant_id: str, idempotency: Idempotency) -> Turn | None:
         async def job(transaction: Transaction) -> Turn | None:
@@ -200,8 +211,8 @@ class Turns:
 
         return await self._database.read(job)
 
-    async def events(self, tenant_id: str, turn_id: str) -> Sequence[LoggedEvent]:
-        async def job(transaction: Transaction) -> Sequence[LoggedEvent]:
+    async def events(self, tenant_id: str, turn_id: str) -> Sequence[Group]:
+        async def job(transaction: Transaction) -> Sequence[Group]:
             return await _events(transaction, tenant_id, turn_id)
 
         return await self._database.read(job)
@@ -265,7 +276,8 @@ async def _store_beginning(transaction: Transaction, request: TurnRequest, agent
         "model": turn.model,
         "now": request.now,
     }
-    await transaction.run(NEW_TURN, row)
+    if not await transaction.run(NEW_TURN, row):
+        raise Conflict(ANSWERING)
     message = {
         **row,
         "id": turn.message_id,
@@ -307,13 +319,14 @@ async def _append(transaction: Transaction, rows: Sequence[LogRow], now: int) ->
     )
 
 
-async def _events(transaction: Transaction, tenant_id: str, turn_id: str) -> list[LoggedEvent]:
+async def _events(transaction: Transaction, tenant_id: str, turn_id: str) -> list[Group]:
     rows = await transaction.all(EVENTS, {"turn_id": turn_id, "tenant_id": tenant_id})
-    return [
-        LoggedEvent(int(epoch), int(first) + index, event)
-        for first, epoch, events in rows
-        for index, event in enumerate(log.decode(events))
-    ]
+    return [Group(int(epoch), int(first), log.decode(events)) for first, epoch, events in rows]
+
+
+def _following(logged: Sequence[Group]) -> int:
+    """The number that comes after these events."""
+    return logged[-1].first_sequence + len(logged[-1].events) if logged else 1
 
 
 async def _store_answer(
@@ -332,7 +345,7 @@ async def _store_answer(
                 "turn_id": turn_id,
                 "number": answer_number,
                 "role": "assistant",
-                "content": text,
+                "content": text.replace("\0", "\ufffd"),  # PostgreSQL's text cannot hold it
                 "metadata": None,
                 "agent_version": agent_version,
                 "in_prompt": 1,
@@ -350,8 +363,8 @@ async def _interrupt(transaction: Transaction, owner: int, running: Row, now: in
         return 0
     logged = await _events(transaction, tenant_id, turn_id)
     # What an earlier attempt said belongs to its own answer.
-    text = log.text_of([each.event for each in logged if each.epoch == epoch])
+    text = log.text_of([event for group in logged if group.epoch == epoch for event in group.events])
     await _store_answer(transaction, tenant_id, turn_id, row, text, now)
-    following = logged[-1].sequence + 1 if logged else 1
-    await _append(transaction, [LogRow(tenant_id, turn_id, epoch + 1, following, [TurnInterrupted(now)])], now)
+    last = LogRow(tenant_id, turn_id, epoch + 1, _following(logged), [TurnInterrupted(now)])
+    await _append(transaction, [last], now)
     return 1

@@ -24,7 +24,7 @@ async def chat(slug: str, request: Request, principal: Annotated[Principal, Depe
     asked = decode_json(body, wire.chat_request)
     command = StartTurn(
         principal=principal,
-        agent_reference=slug,
+        agent_reference=wire.agent(slug),
         text=asked.text(),
         conversation_id=asked.conversation(),
         idempotency=idempotency_of(request, principal, body),

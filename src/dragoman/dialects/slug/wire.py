@@ -7,7 +7,7 @@ import msgspec
 
 from dragoman.core import errors
 from dragoman.core.answers import Answer
-from dragoman.core.errors import ConversationNotFound, DragomanError, FieldMissing
+from dragoman.core.errors import AgentNotFound, ConversationNotFound, DragomanError, FieldMissing
 from dragoman.core.events import TextDelta, TurnCompleted, TurnEvent, TurnFailed, TurnInterrupted, TurnStopped
 from dragoman.core.ids import parse_id, prefixed
 
@@ -67,6 +67,17 @@ class ChatRequest(msgspec.Struct, rename="camel"):
 chat_request = msgspec.json.Decoder(ChatRequest)
 
 
+def agent(slug: str) -> str:
+    """The agent that a path names.
+
+    Raises:
+        AgentNotFound: the slug holds U+0000, which not every database can even look for.
+    """
+    if "\x00" in slug:
+        raise AgentNotFound(slug)
+    return slug
+
+
 def reply(answer: Answer) -> dict[str, Any]:
     """The whole answer."""
     return {
@@ -107,6 +118,6 @@ def _spelled(error: DragomanError) -> dict[str, Any]:
     message = error.message
     if isinstance(error, errors.Unauthenticated):
         message = "Invalid or missing API token"
-    elif isinstance(error, errors.AgentNotFound):
+    elif isinstance(error, AgentNotFound):
         message = f"Agent with slug '{error.reference}' not found"
     return {"name": name, "message": message, "details": {}}

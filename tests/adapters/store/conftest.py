@@ -1,0 +1,60 @@
+"""Either database, its schema made once and copied for each test."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from dragoman.adapters.store import SqlStore, migrate, open_store
+from tests.support.postgres import TemporaryPostgres
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("migrated") / "dragoman.db"
+    asyncio.run(migrate(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres: TemporaryPostgres) -> str:
+    url = postgres.database()
+    asyncio.run(migrate(url))
+    return url
+
+
+@pytest.fixture
+def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
+    """A file with the schema and nothing in it."""
+    return f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'dragoman.db')}"
+
+
+@pytest.fixture
+async def postgres_url(migrated_database: str) -> str:
+    """A PostgreSQL database with the schema and nothing in it."""
+    server, _, original = migrated_database.rpartition("/")
+    copy = f"copy_{next(_numbers)}"
+    connection = await asyncpg.connect(f"{server}/postgres")
+    await connection.execute(f"CREATE DATABASE {copy} TEMPLATE {original} STRATEGY FILE_COPY")
+    await connection.close()
+    return f"{server}/{copy}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Where a store can be opened, on each database in turn."""
+    address: str = request.getfixturevalue(f"{request.param}_url")
+    return address
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[SqlStore]:
+    opened = await open_store(url)
+    yield opened
+    await opened.close()
