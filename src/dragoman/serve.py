@@ -1,6 +1,7 @@
 """Running the app under uvicorn: start, the demo, a graceful end. Knows no route."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from dragoman.settings import Settings, SettingsError
 
 DRAIN_SECONDS = 20.0
 CLOSE_SECONDS = 5
+COLLECT_EVERY = 20_000
 DEMO = Path(__file__).parent / "demo.yaml"
 
 _log = structlog.get_logger(__name__)
@@ -83,6 +85,10 @@ async def serve(settings: Settings, *, demo: bool) -> None:
         address = f"http://{settings.host}:{bound.getsockname()[1]}"
         if demo:
             _say(await _prepare_demo(settings, operator, address))
+        # What is there now stays: the collector need not look at it again, and rarely at what comes.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(COLLECT_EVERY)
         _log.info("serving", address=address)
         await server.serve(sockets=[bound])
     _log.info("stopped")

@@ -108,21 +108,19 @@ class EventStream(Response):
             keep_alive.cancel()
             if leaving is not None:
                 leaving.cancel()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _write(self, send: Send) -> None:
         """Write what the log has, and again when it has more, until it has been closed."""
-        loop = asyncio.get_running_loop()
+        loop, watch = asyncio.get_running_loop(), self._watch
         while True:
-            group = self._watch.take()
-            if group is not None:
-                if frames := self._frames(group):
-                    self.written_at = loop.time()
-                    await send({"type": "http.response.body", "body": frames, "more_body": True})
-            elif self._watch.ended:
-                return
-            else:
+            while (group := watch.take()) is None and not watch.ended:
                 await PARKED
+            frames = self._frames(group) if group is not None else b""
+            if frames or watch.ended:
+                self.written_at = loop.time()
+                await send({"type": "http.response.body", "body": frames, "more_body": not watch.ended})
+            if watch.ended:
+                return
 
     def _frames(self, group: Group) -> bytes:
         if not self._ids:

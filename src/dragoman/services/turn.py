@@ -96,8 +96,10 @@ class Watch:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come after what can be taken: the turn has closed, or the watch was left."""
-        return self._run is None or self._left or self._run.log.closed
+        """Whether nothing more can be taken, now or later: the turn has closed, or the watch was left."""
+        if self._run is None:
+            return not self._groups
+        return self._left or (self._run.log.closed and self._position == len(self._run.log.events))
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Have a function called whenever there is something to take, where it was made: it must be quick."""
@@ -122,18 +124,19 @@ class Watch:
 
     async def answer(self) -> Answer:
         """The whole answer, when the turn has closed; the watch is left then."""
+        answer = Answer()
         news = asyncio.Event()
         self.listen(news.set)
         try:
             while not self.ended:
                 news.clear()
-                await news.wait()
+                while (group := self.take()) is not None:
+                    for event in group.events:
+                        answer.take(event)
+                if not self.ended:
+                    await news.wait()
         finally:
             self.leave()
-        answer = Answer()
-        while (group := self.take()) is not None:
-            for event in group.events:
-                answer.take(event)
         return answer
 
 

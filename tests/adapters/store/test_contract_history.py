@@ -15,7 +15,7 @@ from tests.adapters.store.scene import NOW, begun, deltas, ending, row, rows, sa
 
 MESSAGE = """INSERT INTO messages
     (id, tenant_id, conversation_id, agent_id, number, role, content, in_prompt, created_at)
-    VALUES (:id, 'acme', :conversation, 'agent', :number, :role, :content, 1, 0)"""
+    VALUES (:id, 'acme', :conversation, :agent, :number, 'user', :content, 1, 0)"""
 
 
 class Counted:
@@ -40,16 +40,13 @@ class Counted:
         await self._within.many(sql, params)
 
 
-async def filled(store: SqlStore, count: int, content: str = "0123456789", first: int = 1) -> str:
+async def filled(store: SqlStore, count: int, content: str = "0123456789") -> str:
     """A conversation with so many messages."""
-    conversation = new_id()
+    conversation, agent = new_id(), new_id()
 
     async def job(transaction: Transaction) -> None:
-        places = [
-            {"id": new_id(), "conversation": conversation, "number": first + index, "content": content}
-            for index in range(count)
-        ]
-        await transaction.many(MESSAGE, [{**each, "role": "user"} for each in places])
+        one = {"conversation": conversation, "agent": agent, "content": content}
+        await transaction.many(MESSAGE, [{**one, "id": new_id(), "number": number} for number in range(1, count + 1)])
 
     await store._database.write(job)
     return conversation

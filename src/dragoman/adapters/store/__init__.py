@@ -1,5 +1,6 @@
 """The storage layer: the only place with SQL and database drivers, one module per noun. Knows no service."""
 
+import os
 from pathlib import Path
 
 from dragoman.adapters.store.agents import Agents, Definitions
@@ -55,13 +56,7 @@ async def open_store(url: str) -> SqlStore:
         StoreUnusable: it cannot be reached, is in use, is damaged, or its schema is old; the message says what to do.
     """
     if is_sqlite(url):
-        path = sqlite_path(url)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = lock_file(path)
-        check_file(path)
-        if schema_version(path) != HEAD:
-            migrate_sqlite(path)
-        return SqlStore(SqliteDatabase(path, lock))
+        return SqlStore(_open_file(sqlite_path(url))[0])
     database = await PostgresDatabase.open(url)
     version = await database.version()
     if version != HEAD:
@@ -72,6 +67,21 @@ async def open_store(url: str) -> SqlStore:
     return SqlStore(database)
 
 
+def _open_file(path: Path) -> tuple[SqliteDatabase, str | None]:
+    """The database in a file, at this version's schema, and the revision that it had before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = lock_file(path)
+    try:
+        check_file(path)
+        before = schema_version(path)
+        if before != HEAD:
+            migrate_sqlite(path)
+    except BaseException:
+        os.close(lock)
+        raise
+    return SqliteDatabase(path, lock), before
+
+
 async def migrate(url: str) -> tuple[str | None, str]:
     """Bring the database behind a URL to this version's schema; what it was and what it is.
 
@@ -80,8 +90,8 @@ async def migrate(url: str) -> tuple[str | None, str]:
     """
     if not is_sqlite(url):
         return await migrate_postgres(url), HEAD
-    before = schema_version(sqlite_path(url))
-    await (await open_store(url)).close()
+    database, before = _open_file(sqlite_path(url))
+    await database.close()
     return before, HEAD
 
 

@@ -13,7 +13,11 @@ _MIGRATION_LOCK = 0x647261676F6D616E
 
 
 def migrate_sqlite(path: Path) -> None:
-    """Bring a database file to HEAD; the caller holds its lock. Killed half-way, nothing of it has happened."""
+    """Bring a database file to HEAD; the caller holds its lock. Killed half-way, nothing of it has happened.
+
+    Raises:
+        StoreUnusable: a newer version has made it.
+    """
     from sqlalchemy import create_engine, event
     from sqlalchemy.pool import NullPool
 
@@ -35,7 +39,7 @@ async def migrate_postgres(url: str) -> str | None:
     """Bring a PostgreSQL database to HEAD; two that try at once take turns. The revision that it had before.
 
     Raises:
-        StoreUnusable: it cannot be reached.
+        StoreUnusable: it cannot be reached, or a newer version has made it.
     """
     import asyncpg
     from sqlalchemy.exc import SQLAlchemyError
@@ -60,11 +64,18 @@ def _upgrade(connection: Any) -> str | None:
     from alembic import command
     from alembic.config import Config
     from alembic.migration import MigrationContext
+    from alembic.util import CommandError
 
     before = MigrationContext.configure(connection).get_current_revision()
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreUnusable(
+            f"the database's schema is {before}, which this version does not know, it knows {HEAD}; "
+            "was it made by a newer version?"
+        ) from error
     return before

@@ -1,0 +1,85 @@
+"""Golden transcripts: what each contract's wire code makes of the same turns, kept byte for byte.
+
+``UPDATE_GOLDEN=1 pytest tests/dialects/test_golden.py`` writes them anew; read the difference before it is kept.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from dragoman.core import events
+from dragoman.core.answers import fold
+from dragoman.core.errors import DragomanError
+from dragoman.core.events import TurnEvent
+from dragoman.dialects.alonchat import wire as alonchat
+from dragoman.dialects.slug import wire as slug
+
+HERE = Path(__file__).parent
+SCRIPTS: dict[str, list[dict[str, Any]]] = json.loads((HERE.parent / "golden" / "scripts.json").read_text())
+WIRES: dict[str, tuple[Callable[[], Callable[[TurnEvent], Sequence[bytes]]], Any]] = {
+    "alonchat": (alonchat.Frames, alonchat),
+    "slug": (lambda: slug.frames, slug),
+}
+
+
+def turn(script: str) -> list[TurnEvent]:
+    """The events of a script."""
+    spelled = [dict(event) for event in SCRIPTS[script]]
+    return [getattr(events, event.pop("event"))(**event) for event in spelled]
+
+
+def whole(wire: Any, turn: Iterable[TurnEvent]) -> bytes:
+    """The body of the reply that is not streamed, or of its error."""
+    answer = fold(turn)
+    try:
+        answer.check()
+    except DragomanError as error:
+        return msgspec.json.encode(wire.error_body(error))
+    return msgspec.json.encode(wire.reply(answer))
+
+
+def compare(file: Path, made: bytes) -> None:
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(made)
+    assert file.read_bytes() == made
+
+
+@pytest.mark.requirement("S1-9", "S2-8", "S2-10", "S2-14", "X-7")
+@pytest.mark.parametrize("dialect", WIRES)
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_stream_is_what_it_was(dialect: str, script: str) -> None:
+    encoder = WIRES[dialect][0]()
+    stream = b"".join(frame for event in turn(script) for frame in encoder(event))
+    compare(HERE / dialect / "golden" / f"{script}.txt", stream)
+
+
+@pytest.mark.requirement("S1-2", "S2-2", "S1-15", "S2-6", "X-7")
+@pytest.mark.parametrize("dialect", WIRES)
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_whole_reply_is_what_it_was(dialect: str, script: str) -> None:
+    compare(HERE / dialect / "golden" / f"{script}.json", whole(WIRES[dialect][1], turn(script)))
+
+
+@pytest.mark.requirement("S1-9", "S2-8")
+@pytest.mark.parametrize("dialect", WIRES)
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_each_frame_is_fields_of_one_line_and_an_empty_one(dialect: str, script: str) -> None:
+    encoder = WIRES[dialect][0]()
+    for frame in (frame for event in turn(script) for frame in encoder(event)):
+        lines = frame.split(b"\n")
+        assert lines[-2:] == [b"", b""]
+        assert b"\r" not in frame
+        names = [line.partition(b": ")[0] for line in lines[:-2]]
+        assert names == ([b"event", b"data"] if dialect == "alonchat" else [b"data"])
+
+
+@pytest.mark.parametrize("dialect", WIRES)
+def test_no_transcript_is_left_over(dialect: str) -> None:
+    kept = {file.name for file in (HERE / dialect / "golden").iterdir()}
+    assert kept == {f"{script}.{kind}" for script in SCRIPTS for kind in ("txt", "json")}
