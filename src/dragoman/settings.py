@@ -114,9 +114,11 @@ def load() -> Settings:
 
 def _from_file(name: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(Path(name).read_text())
+        given = tomllib.loads(Path(name).read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{CONFIG}={name} cannot be read: {error}") from error
+    # A setting may be written as it is in the environment, or without the prefix that all of them share.
+    return {key.upper().removeprefix(PREFIX).lower(): value for key, value in given.items()}
 
 
 def _one_line(error: ValidationError) -> str:

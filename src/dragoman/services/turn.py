@@ -313,6 +313,11 @@ class TurnRunner:
                 closing = TurnInterrupted(now_us())
                 _log.warning("turn_fenced", turn_id=turn.id, tenant_id=turn.tenant_id)
                 break
+            except Exception:
+                # Recovery closes it in the store; whoever watches must not wait for that.
+                closing = TurnInterrupted(now_us())
+                _log.exception("turn_not_stored", turn_id=turn.id, tenant_id=turn.tenant_id)
+                break
         run.log.append([closing])
 
     async def _watch(self, found: "_Run | Turn", command: StartTurn, *, joined: bool) -> Watch:

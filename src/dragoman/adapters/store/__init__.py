@@ -69,7 +69,7 @@ async def open_store(url: str) -> SqlStore:
 
 def _open_file(path: Path) -> tuple[SqliteDatabase, str | None]:
     """The database in a file, at this version's schema, and the revision that it had before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = lock_file(path)
     try:
         check_file(path)

@@ -309,7 +309,7 @@ def check_file(path: Path) -> None:
         found = [str(error)]
     if found != ["ok"]:
         raise StoreUnusable(
-            f"{path} is damaged ({'; '.join(found)}); restore it from a backup, or recover what is left with "
+            f"{path} is damaged ({' '.join('; '.join(found).split())}); restore it from a backup, or recover what is left with "
             f"'sqlite3 {path} .recover'"
         )
 

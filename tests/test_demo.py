@@ -1,0 +1,77 @@
+"""The demo as its first user meets it: the embedded model answers over both contracts, token by token."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+import aiohttp
+import pytest
+
+from tests.support.client import Client, frames_of
+from tests.support.server import COMMAND, ServerProcess
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    server = ServerProcess(tmp_path_factory.mktemp("demo"))
+    del server.environment["DRAGOMAN_SECRET"]  # made by itself, as on a laptop
+    server.environment["DRAGOMAN_MODEL_FIRST_TOKEN_TIMEOUT"] = "120"
+    server.start("--demo", timeout=60)
+    yield server
+    assert server.stop() == 0
+
+
+def key_of(demo: ServerProcess) -> str:
+    return (demo.data_dir / "demo.keys").read_text().strip().partition("=")[2]
+
+
+def agent_id_of(demo: ServerProcess) -> str:
+    found = re.search(r"agent_[0-9a-f]{32}", demo.log_file.read_text())
+    assert found is not None, "the server did not print the demo agent's id"
+    return found[0]
+
+
+async def test_the_demo_answers_from_the_embedded_model_over_s2(demo: ServerProcess) -> None:
+    async with aiohttp.ClientSession() as session:
+        client = Client(session, demo.url, key=key_of(demo))
+        data = await client.say("What are your business hours?")
+        assert "9" in data["response"]
+        assert data["metadata"]["tokens"] > 20
+        again = await client.say("And on Sundays?", data["conversationId"])
+        assert again["conversationId"] == data["conversationId"]
+        said = await client.history(data["conversationId"])
+        assert [message["role"] for message in said] == ["user", "assistant"] * 2
+
+
+async def test_the_demo_streams_from_the_embedded_model_over_s1(demo: ServerProcess) -> None:
+    async with aiohttp.ClientSession() as session:
+        client = Client(session, demo.url, key=key_of(demo))
+        async with client.s1(agent_id_of(demo), "How long does shipping take?", stream=True) as response:
+            assert response.status == 200
+            frames = [frame async for frame in frames_of(response)]
+    pieces = [frame.json["content"] for frame in frames if frame.event == "text"]
+    assert len(pieces) > 3
+    assert [frame.event for frame in frames[len(pieces) :]] == ["sources", "done"]
+    done = frames[-1].json
+    assert done["response"] == "".join(pieces)
+    assert done["model"] == "qwen2.5-coder-0.5b-instruct"
+    assert done["credits_used"] == 1
+
+
+def test_the_demo_can_be_talked_to_in_a_terminal(demo: ServerProcess) -> None:
+    told = subprocess.run(
+        [*COMMAND, "chat", "support-agent", "--url", demo.url],
+        input="Do you take returns?\n",
+        env=demo.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert told.returncode == 0, told.stderr
+    assert len(told.stdout.strip()) > 3
+
+
+def test_the_demos_files_are_for_its_user_alone(demo: ServerProcess) -> None:
+    for name in ("demo.keys", "control.sock", "secret"):
+        assert (demo.data_dir / name).stat().st_mode & 0o077 == 0, name
+    assert demo.data_dir.stat().st_mode & 0o077 == 0
