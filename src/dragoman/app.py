@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
+import structlog
 from starlette.types import ASGIApp
 
 from dragoman.adapters.models import scripted
@@ -17,6 +19,7 @@ from dragoman.core.agents import ModelChoice
 from dragoman.core.secrets import derive
 from dragoman.dialects import alonchat, slug
 from dragoman.management import routes as management
+from dragoman.ports.models import ModelError
 from dragoman.ports.store import Store
 from dragoman.server import health
 from dragoman.server.control import listening
@@ -34,6 +37,8 @@ from dragoman.services.operator import Operator
 from dragoman.services.recovery import Recovery
 from dragoman.services.turn import TurnRunner
 from dragoman.settings import Settings
+
+_log = structlog.get_logger(__name__)
 
 DIALECTS: Sequence[Dialect] = (alonchat.DIALECT, slug.DIALECT)
 
@@ -89,7 +94,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Services, Operator]
         if settings.on_sqlite:
             await stack.enter_async_context(listening(settings.control_socket, operator))
         if await _uses_embedded(store):
-            await stack.enter_async_context(_at_work(embedded.warm))
+            await stack.enter_async_context(_at_work(functools.partial(_warm, embedded)))
         yield Services(store, access, turns, Conversations(store)), operator
 
 
@@ -103,6 +108,14 @@ async def _at_work(*jobs: Callable[[], Coroutine[Any, Any, object]]) -> AsyncIte
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _warm(embedded: EmbeddedModels) -> None:
+    """Load the model before the first turn asks for it; where it cannot be, that turn will say so too."""
+    try:
+        await embedded.warm()
+    except ModelError as error:
+        _log.warning("embedded_model_not_loaded", error=str(error))
 
 
 async def _uses_embedded(store: Store) -> bool:

@@ -103,8 +103,8 @@ class EventStream(Response):
             writing.step()
             await writing.done
         finally:
-            self._watch.leave()
             writing.close()
+            self._watch.leave()
             keep_alive.cancel()
             if leaving is not None:
                 leaving.cancel()
