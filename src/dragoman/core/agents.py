@@ -56,4 +56,4 @@ _LETTERS = str.maketrans(
 def slugify(name: str) -> str:
     """The lower-case, hyphenated ASCII form of a name; ``agent`` where nothing of it is left."""
     plain = unicodedata.normalize("NFKD", name.lower().translate(_LETTERS)).encode("ascii", "ignore").decode()
-    return _APART.sub("-", plain).strip("-")[:80].strip("-") or "agent"
+    return _APART.sub("-", plain.lower()).strip("-")[:80].strip("-") or "agent"

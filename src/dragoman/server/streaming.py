@@ -18,7 +18,7 @@ from dragoman.core.events import Group, TurnEvent
 from dragoman.core.ids import prefixed
 from dragoman.server.requests import note
 from dragoman.server.stepped import PARKED, Stepped
-from dragoman.services.turn import Watch
+from dragoman.services.runs import Watch
 
 DONE = b"data: [DONE]\n\n"
 COMMENT = b":\n\n"

@@ -37,9 +37,7 @@ class Operator:
         manifests = [manifest.read(text, source) for source, text in texts]
         whole = manifest.Applied()
         for each in manifests:
-            done = await (self._rehearsal if dry_run else self._manifests).apply(each)
-            for name in ("created", "updated", "unchanged", "keys", "notes"):
-                getattr(whole, name).extend(getattr(done, name))
+            whole.add(await (self._rehearsal if dry_run else self._manifests).apply(each))
         if dry_run:
             for key in whole.keys:
                 key.pop("value", None)

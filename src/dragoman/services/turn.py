@@ -2,13 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
 import structlog
 
-from dragoman.core.answers import Answer
 from dragoman.core.clock import now_us
 from dragoman.core.commands import Cursor, StartTurn
 from dragoman.core.conversations import Turn, TurnState, title_from
@@ -25,119 +21,17 @@ from dragoman.core.events import (
 )
 from dragoman.core.ids import new_id
 from dragoman.core.prompt import compose, estimate_tokens, history_budget
-from dragoman.ports.models import ModelError, ModelPart, UsagePart
+from dragoman.ports.models import ModelError
 from dragoman.ports.store import Begun, Existing, Fenced, Pending, Store, TurnEnd, TurnRequest
 from dragoman.services.attempts import Attempts
 from dragoman.services.live import Live, TurnLog, settle_flush
 from dragoman.services.order import Order
+from dragoman.services.runs import Run, Watch
 
 FINISH_PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 LAST_WORDS = 4.0
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Run:
-    """A turn that runs in this process."""
-
-    begun: Begun
-    log: TurnLog
-    deadline: float
-    task: asyncio.Task[None] = field(init=False)
-    ending: Literal["", "done", "stopped", "interrupted"] = ""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def take(self, parts: Sequence[ModelPart]) -> None:
-        """Log what one read of the model brought, all at once."""
-        deltas = [part for part in parts if type(part) is TextDelta]
-        if len(deltas) < len(parts):
-            for part in parts:
-                if isinstance(part, UsagePart):
-                    self.prompt_tokens, self.completion_tokens = part.prompt_tokens, part.completion_tokens
-        if deltas:
-            self.log.append(deltas)
-
-    @property
-    def text(self) -> str:
-        """The answer so far."""
-        return "".join([event.text for event in self.log.events if type(event) is TextDelta])
-
-    def end(self, reason: Literal["stopped", "interrupted"]) -> None:
-        """Have the turn end now, unless it is ending already."""
-        if not self.ending:
-            self.ending = reason
-            # Not at once: a task that is cancelled before its first step would never reach its last.
-            asyncio.get_running_loop().call_soon(self.task.cancel)
-
-
-@dataclass(slots=True)
-class Watch:
-    """One watcher's view of a turn: its events from the segment's start, and the last one that the client has seen."""
-
-    turn: Turn
-    cursor: Cursor | None
-    replayed: bool
-    _run: _Run | None
-    _groups: list[Group] = field(default_factory=list)
-    _position: int = 0
-    _listener: Callable[[], None] | None = None
-    _left: bool = False
-
-    def take(self) -> Group | None:
-        """What became ready since the last time; None where nothing has yet."""
-        if self._run is None:
-            return self._groups.pop(0) if self._groups else None
-        group = self._run.log.since(self._position)
-        if group is not None:
-            self._position += len(group.events)
-        return group
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more can be taken, now or later: the turn has closed, or the watch was left."""
-        if self._run is None:
-            return not self._groups
-        return self._left or (self._run.log.closed and self._position == len(self._run.log.events))
-
-    def listen(self, listener: Callable[[], None]) -> None:
-        """Have a function called whenever there is something to take, where it was made: it must be quick."""
-        if self._run is not None:
-            self._listener = listener
-            self._run.log.listeners.append(listener)
-
-    def leave(self) -> None:
-        """Listen no more, as the listener is told; the turn ends with its last watcher where its agent says so."""
-        if self._run is None or self._listener is None or self._left:
-            return
-        self._left = True
-        self._run.log.listeners.remove(self._listener)
-        self._listener()
-        if self.ends_when_left and not self._run.log.listeners:
-            self._run.end("stopped")
-
-    @property
-    def ends_when_left(self) -> bool:
-        """Whether the turn is to end when its last watcher leaves."""
-        return self._run is not None and self._run.begun.agent.definition.on_disconnect == "cancel"
-
-    async def answer(self) -> Answer:
-        """The whole answer, when the turn has closed; the watch is left then."""
-        answer = Answer()
-        news = asyncio.Event()
-        self.listen(news.set)
-        try:
-            while not self.ended:
-                news.clear()
-                while (group := self.take()) is not None:
-                    for event in group.events:
-                        answer.take(event)
-                if not self.ended:
-                    await news.wait()
-        finally:
-            self.leave()
-        return answer
 
 
 class TurnRunner:
@@ -149,8 +43,8 @@ class TurnRunner:
         self._attempts = attempts
         self._turn_timeout = turn_timeout
         self._order = Order()
-        self._runs: dict[str, _Run] = {}
-        self._claims: dict[tuple[str, str], tuple[str, asyncio.Future[_Run | Turn]]] = {}
+        self._runs: dict[str, Run] = {}
+        self._claims: dict[tuple[str, str], tuple[str, asyncio.Future[Run | Turn]]] = {}
         self.draining = False
 
     async def start(self, command: StartTurn) -> Watch:
@@ -186,7 +80,7 @@ class TurnRunner:
             del self._claims[claim]
         return await self._watch(found, command, joined=isinstance(found, Turn))
 
-    async def _begin(self, command: StartTurn, earlier: Turn | None) -> "_Run | Turn":
+    async def _begin(self, command: StartTurn, earlier: Turn | None) -> "Run | Turn":
         """Wait for the conversation, then store the message and the running turn; the model is asked meanwhile."""
         deadline = asyncio.get_running_loop().time() + self._turn_timeout
         conversation_id = earlier.conversation_id if earlier else command.conversation_id
@@ -219,7 +113,7 @@ class TurnRunner:
             if isinstance(begun, Existing):
                 await pending.durable
                 return begun.turn
-            run = _Run(begun, log, deadline)
+            run = Run(begun, log, deadline)
             log.number_from(begun.turn.epoch, begun.next_sequence)
             self._runs[begun.turn.id] = run
             run.task = asyncio.create_task(self._live_through(run, pending, held))
@@ -230,7 +124,7 @@ class TurnRunner:
                 self._live.close(log)
                 self._order.leave(held)
 
-    async def _live_through(self, run: _Run, pending: Pending[Begun | Existing], held: str) -> None:
+    async def _live_through(self, run: Run, pending: Pending[Begun | Existing], held: str) -> None:
         """Run a turn to its end, whatever that is; nothing of it outlives this."""
         turn = run.begun.turn
         try:
@@ -245,7 +139,7 @@ class TurnRunner:
             self._live.close(run.log)
             self._order.leave(held)
 
-    async def _answer(self, run: _Run) -> TurnEvent:
+    async def _answer(self, run: Run) -> TurnEvent:
         """Ask the model and log its answer; what closes the turn."""
         turn, agent = run.begun.turn, run.begun.agent
         choice, instructions = agent.definition.model, agent.definition.instructions
@@ -281,7 +175,7 @@ class TurnRunner:
         price = run.begun.price if run.ending == "done" or run.text else 0
         return kind(turn.model, run.prompt_tokens, run.completion_tokens, price, now_us())
 
-    async def _finish(self, run: _Run, closing: TurnEvent) -> None:
+    async def _finish(self, run: Run, closing: TurnEvent) -> None:
         """Store how the turn closed, then say so. A database that is away is waited for; then recovery does it."""
         turn = run.begun.turn
         await settle_flush(run.log)
@@ -320,13 +214,13 @@ class TurnRunner:
                 break
         run.log.append([closing])
 
-    async def _watch(self, found: "_Run | Turn", command: StartTurn, *, joined: bool) -> Watch:
+    async def _watch(self, found: "Run | Turn", command: StartTurn, *, joined: bool) -> Watch:
         """What a client sees of the turn that its request led to."""
         cursor = command.resume_after
-        turn = found.begun.turn if isinstance(found, _Run) else found
+        turn = found.begun.turn if isinstance(found, Run) else found
         if cursor is not None and cursor.turn_id != turn.id:
             raise Invalid("Last-Event-ID is of another turn than this Idempotency-Key's", field="Last-Event-ID")
-        if isinstance(found, _Run):
+        if isinstance(found, Run):
             return Watch(turn, cursor, False, found)
         if run := self._runs.get(turn.id):
             return Watch(turn, cursor, False, run)

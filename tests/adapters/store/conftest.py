@@ -1,18 +1,17 @@
-"""Either database, its schema made once and copied for each test."""
+"""Either database, its schema made once; each test finds it empty."""
 
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from itertools import count
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from dragoman.adapters.store import SqlStore, migrate, open_store
+from dragoman.adapters.store.migrate import HEAD
+from dragoman.adapters.store.schema import metadata
 from tests.support.postgres import TemporaryPostgres
-
-_numbers = count(1)
 
 
 @pytest.fixture(scope="session")
@@ -37,13 +36,12 @@ def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def postgres_url(migrated_database: str) -> str:
-    """A PostgreSQL database with the schema and nothing in it."""
-    server, _, original = migrated_database.rpartition("/")
-    copy = f"copy_{next(_numbers)}"
-    connection = await asyncpg.connect(f"{server}/postgres")
-    await connection.execute(f"CREATE DATABASE {copy} TEMPLATE {original} STRATEGY FILE_COPY")
+    """A PostgreSQL database with the schema and nothing in it: emptied, which is far cheaper than a copy."""
+    connection = await asyncpg.connect(migrated_database)
+    forget = "; ".join(f"DELETE FROM {table}" for table in metadata.tables)
+    await connection.execute(f"{forget}; UPDATE alembic_version SET version_num = '{HEAD}'")
     await connection.close()
-    return f"{server}/{copy}"
+    return migrated_database
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -174,7 +175,11 @@ async def test_an_agent_id_of_another_tenant_is_refused_and_changes_nothing(stor
 
 
 async def test_definitions_come_back_as_the_manifest_gave_them(store: SqlStore) -> None:
-    given = {**SCRIPTED, "instructions": "Füße \u2028 \U0001f600", "tools": [{"type": "client", "name": "x"}]}
+    given: dict[str, Any] = {
+        **SCRIPTED,
+        "instructions": "Füße \u2028 \U0001f600",
+        "tools": [{"type": "client", "name": "x"}],
+    }
     agent = await settled(store, **given)
     assert await store.agents.definitions("acme") == [(agent, given)]
     assert await store.agents.definitions("other") == []

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -147,7 +148,7 @@ async def test_a_turn_ends_with_its_answer_its_last_events_and_its_state(store: 
 
 
 @pytest.mark.parametrize("claim", [{"epoch": 2}, {"epoch": 0}, {"owner": 1}, {"tenant_id": "other"}])
-async def test_an_end_by_somebody_else_is_fenced_and_stores_nothing(store: SqlStore, claim: dict[str, int]) -> None:
+async def test_an_end_by_somebody_else_is_fenced_and_stores_nothing(store: SqlStore, claim: dict[str, Any]) -> None:
     beginning = await begun(store, await settled(store))
     with pytest.raises(Fenced):
         await store.turns.finish(replace(ending(store, beginning), **claim))

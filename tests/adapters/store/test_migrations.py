@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from dragoman.adapters import store as store_package
-from dragoman.adapters.store import HEAD, migrate, open_store
+from dragoman.adapters.store import migrate, open_store
+from dragoman.adapters.store.migrate import HEAD
 from dragoman.adapters.store.schema import metadata
 from dragoman.ports.store import StoreUnusable
 from tests.adapters.store.scene import settled
@@ -27,17 +28,14 @@ from tests.support.server import COMMAND, SECRET
 # Migrates, but stops in the middle of it for as long as it may live.
 HALF_WAY = """
 import asyncio, sys, time
-from alembic.operations import Operations
+from alembic import op
 from dragoman.adapters.store import migrate
-made = Operations.create_index
-def create_index(self, *arguments, **more):
-    done = made(self, *arguments, **more)
+
+def create_index(*arguments, **options):
     print("half-way", flush=True)
     time.sleep(60)
-    return done
-Operations.create_index = create_index
-from alembic import op
-op.create_index = lambda *arguments, **more: (print("half-way", flush=True), time.sleep(60))
+
+op.create_index = create_index
 asyncio.run(migrate(sys.argv[1]))
 """
 
@@ -57,9 +55,19 @@ async def looked_at(url: str, look: Any) -> Any:
         engine = create_engine(url, poolclass=NullPool)
         with engine.connect() as connection:
             return look(connection)
-    remote = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), poolclass=NullPool)
+    remote = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), poolclass=NullPool
+    )
     async with remote.connect() as connection:
         return await connection.run_sync(look)
+
+
+def migrate_half_way(url: str) -> None:
+    """Migrate in a process that is killed within it."""
+    with subprocess.Popen([sys.executable, "-c", HALF_WAY, url], stdout=subprocess.PIPE) as half:
+        assert half.stdout is not None
+        assert half.stdout.readline() == b"half-way\n"
+        half.kill()
 
 
 def tables(connection: Connection) -> list[str]:
@@ -94,10 +102,7 @@ async def test_a_second_migration_changes_nothing(empty_url: str) -> None:
 
 
 async def test_a_migration_that_is_killed_leaves_nothing_and_the_next_one_finishes(empty_url: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", HALF_WAY, empty_url], stdout=subprocess.PIPE) as half:
-        assert half.stdout is not None
-        assert half.stdout.readline() == b"half-way\n"
-        half.kill()
+    migrate_half_way(empty_url)
     assert await looked_at(empty_url, tables) == []
     assert await migrate(empty_url) == (None, HEAD)
     assert await looked_at(empty_url, differences) == []
@@ -121,13 +126,13 @@ async def test_a_schema_of_a_newer_version_is_left_alone(url: str) -> None:
 
 async def test_a_postgres_without_the_schema_is_refused_by_name_of_the_command(postgres: TemporaryPostgres) -> None:
     url = postgres.database()
-    with pytest.raises(StoreUnusable, match="schema is not there yet, this version needs .*; run: dragoman migrate"):
+    with pytest.raises(StoreUnusable, match=r"schema is not there yet, this version needs .*; run: dragoman migrate"):
         await open_store(url)
 
 
 async def test_a_postgres_that_is_not_there_is_told_of() -> None:
     for use in (migrate, open_store):
-        with pytest.raises(StoreUnusable, match="PostgreSQL cannot be .*; see DRAGOMAN_DATABASE_URL"):
+        with pytest.raises(StoreUnusable, match=r"PostgreSQL cannot be .*; see DRAGOMAN_DATABASE_URL"):
             await use("postgresql://nobody@127.0.0.1:1/nothing")
 
 

@@ -6,7 +6,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ from dragoman.ports.store import StoreUnusable
 from tests.adapters.store.scene import settled
 
 ADD = "INSERT INTO things (id) VALUES (:id)"
+
+HOLDING = """
+import sys, time, pathlib
+from dragoman.adapters.store.sqlite import lock_file
+lock_file(pathlib.Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
 
 Write = Callable[[Transaction], Awaitable[int]]
 
@@ -66,6 +75,19 @@ async def together(database: SqliteDatabase, *jobs: Write) -> list[int | BaseExc
     go.set()
     await holding
     return await asyncio.gather(*waiting, return_exceptions=True)
+
+
+@contextmanager
+def locked_elsewhere(url: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Another process has the file's lock while the block runs."""
+    path = url.removeprefix("sqlite:///")
+    with subprocess.Popen([sys.executable, "-c", HOLDING, path], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        try:
+            yield holder
+        finally:
+            holder.kill()
 
 
 async def test_many_writes_at_once_are_all_kept_in_order(database: SqliteDatabase) -> None:
@@ -148,26 +170,15 @@ async def test_a_second_open_is_refused_and_names_the_process_that_has_it(sqlite
 
 
 async def test_the_lock_of_a_process_that_was_killed_is_free(sqlite_url: str) -> None:
-    holding = (
-        "import sys, time, pathlib; from dragoman.adapters.store.sqlite import lock_file;"
-        "lock_file(pathlib.Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
-    )
-    path = sqlite_url.removeprefix("sqlite:///")
-    with subprocess.Popen([sys.executable, "-c", holding, path], stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
+    with locked_elsewhere(sqlite_url) as holder:
         with pytest.raises(StoreUnusable, match=rf"pid {holder.pid}\)"):
             await open_store(sqlite_url)
         holder.kill()
     await (await open_store(sqlite_url)).close()
 
 
-async def _damaged(url: str) -> Path:
-    store = await open_store(url)
-    for number in range(40):
-        await settled(store, name=f"Agent {number}", instructions="x" * 2000)
-    await store.close()
-    path = Path(url.removeprefix("sqlite:///"))
+def flip_a_page(path: Path) -> None:
+    """Turn every bit of a page that belongs to a table."""
     page = 4096
     with path.open("r+b") as file:
         root = sqlite3.connect(path)
@@ -177,11 +188,15 @@ async def _damaged(url: str) -> Path:
         flipped = bytes(byte ^ 0xFF for byte in file.read(page))
         file.seek((number - 1) * page)
         file.write(flipped)
-    return path
 
 
 async def test_a_flipped_page_stops_the_start_and_is_told(sqlite_url: str) -> None:
-    path = await _damaged(sqlite_url)
+    store = await open_store(sqlite_url)
+    for number in range(40):
+        await settled(store, name=f"Agent {number}", instructions="x" * 2000)
+    await store.close()
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    flip_a_page(path)
     for use in (open_store, migrate, inspect):
         with pytest.raises(StoreUnusable, match=r"is damaged \(.+\); restore it from a backup") as told:
             await use(sqlite_url)
@@ -193,7 +208,7 @@ async def test_a_file_that_is_no_database_stops_the_start(tmp_path: Path, conten
     path = tmp_path / "dragoman.db"
     path.write_bytes(content)
     for use in (open_store, migrate, inspect):
-        with pytest.raises(StoreUnusable, match="dragoman.db is damaged"):
+        with pytest.raises(StoreUnusable, match=r"dragoman\.db is damaged"):
             await use(f"sqlite:///{path}")
     path.unlink()
     await (await open_store(f"sqlite:///{path}")).close()

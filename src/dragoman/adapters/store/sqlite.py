@@ -308,8 +308,9 @@ def check_file(path: Path) -> None:
     except sqlite3.DatabaseError as error:
         found = [str(error)]
     if found != ["ok"]:
+        problem = " ".join("; ".join(found).split())
         raise StoreUnusable(
-            f"{path} is damaged ({' '.join('; '.join(found).split())}); restore it from a backup, or recover what is left with "
+            f"{path} is damaged ({problem}); restore it from a backup, or recover what is left with "
             f"'sqlite3 {path} .recover'"
         )
 

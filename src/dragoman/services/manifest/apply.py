@@ -31,6 +31,11 @@ class Applied:
         """Enter one thing under `created`, `updated` or `unchanged`."""
         {"created": self.created, "updated": self.updated, "unchanged": self.unchanged}[outcome].append(what)
 
+    def add(self, done: "Applied") -> None:
+        """Enter all that is in another."""
+        for name in ("created", "updated", "unchanged", "keys", "notes"):
+            getattr(self, name).extend(getattr(done, name))
+
 
 class Manifests:
     """Applies and exports manifests. `check_model` raises ValueError for a choice that its provider cannot use."""
@@ -74,16 +79,24 @@ class Manifests:
             limits.per_minute if limits else None,
             limits.per_day if limits else None,
         )
-        applied.note(await self._store.tenants.put(wanted, now_us()), f"tenant {tenant.id}")
+        before = await self._store.tenants.get(tenant.id)
+        outcome = await self._store.tenants.put(wanted, now_us())
+        agents = Applied()
         slugs: dict[str, str] = {}
         for agent in tenant.agents:
-            await self._apply_agent(tenant, agent, applied, slugs)
+            await self._apply_agent(tenant, agent, agents, slugs)
         if tenant.default_agent is not None:
-            await self._set_default(tenant, tenant.default_agent, slugs)
+            default = await self._set_default(tenant, tenant.default_agent, slugs)
+            if outcome == "unchanged" and before is not None and before.default_agent_id != default:
+                outcome = "updated"
+        applied.note(outcome, f"tenant {tenant.id}")
+        applied.add(agents)
         for key in tenant.keys:
             await self._apply_key(tenant.id, key, applied)
         if tenant.webhooks:
             applied.notes.append(f"tenant {tenant.id}: webhooks are not delivered by this version and were not stored")
+        if tenant.egress:
+            applied.notes.append(f"tenant {tenant.id}: egress is not used by this version and was not stored")
 
     async def _apply_agent(self, tenant: Tenant, agent: Agent, applied: Applied, slugs: dict[str, str]) -> None:
         kept, outcome = await self._store.agents.put(
@@ -100,7 +113,7 @@ class Manifests:
         if agent.knowledge or agent.tools:
             applied.notes.append(f"{what}: knowledge and tools are kept but not used by this version")
 
-    async def _set_default(self, tenant: Tenant, reference: str, slugs: dict[str, str]) -> None:
+    async def _set_default(self, tenant: Tenant, reference: str, slugs: dict[str, str]) -> str:
         agent_id = slugs.get(reference)
         if agent_id is None:
             try:
@@ -108,6 +121,7 @@ class Manifests:
             except AgentNotFound as error:
                 raise ManifestError(f"tenant {tenant.id}: default_agent {reference!r} is no agent of it") from error
         await self._store.agents.set_default(tenant.id, agent_id)
+        return agent_id
 
     async def agent_id(self, tenant_id: str, reference: str) -> str:
         """The id of the tenant's agent of this slug or id.

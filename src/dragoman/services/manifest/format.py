@@ -9,7 +9,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from dragoman.core.agents import EMBEDDED_MODEL
+from dragoman.core.agents import EMBEDDED_MODEL, slugify
 from dragoman.core.errors import DragomanError
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -225,7 +225,10 @@ def _check(manifest: Manifest, source: str) -> None:
                 for wanted in ("name", "base_url"):
                     if getattr(agent.model, wanted) is None:
                         raise ManifestError(f"{path}.model.{wanted}: provider openai needs it")
-        _check_unique([agent.slug for agent in tenant.agents if agent.slug], f"{source}: tenants[{at}].agents")
+        # What tells agents apart: the id, else the slug, else the slug that the name gives.
+        path = f"{source}: tenants[{at}].agents"
+        _check_unique([agent.slug or agent.id or slugify(agent.name) for agent in tenant.agents], path)
+        _check_unique([agent.id or str(index) for index, agent in enumerate(tenant.agents)], path)
     _check_unique([tenant.id for tenant in manifest.tenants], f"{source}: tenants")
 
 

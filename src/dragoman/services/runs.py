@@ -1,0 +1,117 @@
+"""A turn while it runs in this process, and how a client watches one that runs or has ended. Knows no store."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dragoman.core.answers import Answer
+from dragoman.core.commands import Cursor
+from dragoman.core.conversations import Turn
+from dragoman.core.events import Group, TextDelta
+from dragoman.ports.models import ModelPart, UsagePart
+from dragoman.ports.store import Begun
+from dragoman.services.live import TurnLog
+
+
+@dataclass(slots=True)
+class Run:
+    """A turn that runs in this process."""
+
+    begun: Begun
+    log: TurnLog
+    deadline: float
+    task: asyncio.Task[None] = field(init=False)
+    ending: Literal["", "done", "stopped", "interrupted"] = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def take(self, parts: Sequence[ModelPart]) -> None:
+        """Log what one read of the model brought, all at once."""
+        deltas = [part for part in parts if type(part) is TextDelta]
+        if len(deltas) < len(parts):
+            for part in parts:
+                if isinstance(part, UsagePart):
+                    self.prompt_tokens, self.completion_tokens = part.prompt_tokens, part.completion_tokens
+        if deltas:
+            self.log.append(deltas)
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return "".join([event.text for event in self.log.events if type(event) is TextDelta])
+
+    def end(self, reason: Literal["stopped", "interrupted"]) -> None:
+        """Have the turn end now, unless it is ending already."""
+        if not self.ending:
+            self.ending = reason
+            # Not at once: a task that is cancelled before its first step would never reach its last.
+            asyncio.get_running_loop().call_soon(self.task.cancel)
+
+
+@dataclass(slots=True)
+class Watch:
+    """One watcher's view of a turn: its events from the segment's start, and the last one that the client has seen."""
+
+    turn: Turn
+    cursor: Cursor | None
+    replayed: bool
+    _run: Run | None
+    _groups: list[Group] = field(default_factory=list)
+    _position: int = 0
+    _listener: Callable[[], None] | None = None
+    _left: bool = False
+
+    def take(self) -> Group | None:
+        """What became ready since the last time; None where nothing has yet."""
+        if self._run is None:
+            return self._groups.pop(0) if self._groups else None
+        group = self._run.log.since(self._position)
+        if group is not None:
+            self._position += len(group.events)
+        return group
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can be taken, now or later: the turn has closed, or the watch was left."""
+        if self._run is None:
+            return not self._groups
+        return self._left or (self._run.log.closed and self._position == len(self._run.log.events))
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have a function called whenever there is something to take, where it was made: it must be quick."""
+        if self._run is not None:
+            self._listener = listener
+            self._run.log.listeners.append(listener)
+
+    def leave(self) -> None:
+        """Listen no more, as the listener is told; the turn ends with its last watcher where its agent says so."""
+        if self._run is None or self._listener is None or self._left:
+            return
+        self._left = True
+        self._run.log.listeners.remove(self._listener)
+        self._listener()
+        if self.ends_when_left and not self._run.log.listeners:
+            self._run.end("stopped")
+
+    @property
+    def ends_when_left(self) -> bool:
+        """Whether the turn is to end when its last watcher leaves."""
+        return self._run is not None and self._run.begun.agent.definition.on_disconnect == "cancel"
+
+    async def answer(self) -> Answer:
+        """The whole answer, when the turn has closed; the watch is left then."""
+        answer = Answer()
+        news = asyncio.Event()
+        self.listen(news.set)
+        try:
+            while not self.ended:
+                news.clear()
+                while (group := self.take()) is not None:
+                    for event in group.events:
+                        answer.take(event)
+                if not self.ended:
+                    await news.wait()
+        finally:
+            self.leave()
+        return answer

@@ -1,0 +1,82 @@
+"""A prompt is the instructions, the newest history that fits and the message."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dragoman.core.prompt import (
+    BYTES_PER_TOKEN,
+    MESSAGE_OVERHEAD_BYTES,
+    PromptMessage,
+    compose,
+    estimate_tokens,
+    history_budget,
+)
+
+PAST = st.lists(st.builds(PromptMessage, st.sampled_from(["user", "assistant"]), st.text(max_size=40)), max_size=12)
+
+
+def size(messages: tuple[PromptMessage, ...] | list[PromptMessage]) -> int:
+    return sum(len(message.content.encode()) + MESSAGE_OVERHEAD_BYTES for message in messages)
+
+
+def exchange(number: int) -> list[PromptMessage]:
+    """A question and its answer, newest first."""
+    return [PromptMessage("assistant", f"answer {number}"), PromptMessage("user", f"question {number}")]
+
+
+def test_everything_that_fits_is_there_oldest_first() -> None:
+    prompt = compose("Be kind", [*exchange(2), *exchange(1)], "question 3", 10_000)
+    assert [(message.role, message.content) for message in prompt] == [
+        ("system", "Be kind"),
+        ("user", "question 1"),
+        ("assistant", "answer 1"),
+        ("user", "question 2"),
+        ("assistant", "answer 2"),
+        ("user", "question 3"),
+    ]
+
+
+def test_without_instructions_there_is_no_system_message() -> None:
+    assert compose("", [], "Hello", 0) == (PromptMessage("user", "Hello"),)
+
+
+def test_an_answer_whose_question_does_not_fit_is_left_out() -> None:
+    past = [*exchange(2), *exchange(1)]
+    assert compose("", past, "m", size(past[:3]))[:-1] == tuple(reversed(past[:2]))
+    assert compose("", past, "m", size(past[:1])) == (PromptMessage("user", "m"),)
+
+
+@given(PAST, st.integers(0, 700), st.text(max_size=10))
+def test_the_history_is_the_newest_that_fits_and_begins_with_a_question(
+    past: list[PromptMessage], budget: int, instructions: str
+) -> None:
+    prompt = compose(instructions, iter(past), "message", budget)
+    assert prompt[-1] == PromptMessage("user", "message")
+    kept = prompt[1 if instructions else 0 : -1]
+    assert kept == tuple(reversed(past[: len(kept)]))
+    assert size(kept) <= budget
+    assert not kept or kept[0].role == "user"
+    following = past[len(kept) :]
+    questions = [index for index, message in enumerate(following) if message.role == "user"]
+    assert not questions or size(kept) + size(following[: questions[0] + 1]) > budget
+
+
+@given(st.integers(256, 200_000), st.none() | st.integers(1, 300_000), st.text(max_size=99), st.text(max_size=99))
+def test_prompt_and_answer_fit_the_window_together(
+    context: int, answer: int | None, instructions: str, message: str
+) -> None:
+    budget = history_budget(context, answer, instructions, message)
+    assert budget >= 0
+    fixed = len((instructions + message).encode()) + 2 * MESSAGE_OVERHEAD_BYTES
+    if budget:
+        assert budget + fixed + (answer or 0) * BYTES_PER_TOKEN <= context * BYTES_PER_TOKEN
+
+
+def test_an_answer_of_no_stated_length_gets_at_most_a_quarter_of_the_window() -> None:
+    assert history_budget(1000, None, "", "") == 750 * 4 - 32
+    assert history_budget(100_000, None, "", "") == (100_000 - 1024) * 4 - 32
+    assert history_budget(8192, 8192, "", "") == 0
+
+
+def test_tokens_are_estimated_by_bytes() -> None:
+    assert [estimate_tokens(text) for text in ("", "abc", "abcdefgh", "\U0001f600" * 5)] == [1, 1, 2, 5]
