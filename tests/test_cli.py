@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dragoman.adapters.models.weights import locked
 from tests.support.server import COMMAND, KEY, ServerProcess, manifest, scripted
 
 COMMANDS = (
@@ -211,6 +212,19 @@ def test_doctor_says_what_is_wrong_and_exits_accordingly(place: ServerProcess, r
     ]
     assert "run: dragoman models pull chat" in faults[0]
     assert not place.data_dir.exists(), "it only looks"
+
+
+def test_doctor_exits_0_when_nothing_is_wrong(place: ServerProcess, run: Run, tmp_path: Path) -> None:
+    for weights in locked():
+        for file in weights.files:
+            there = tmp_path / "models" / weights.folder / file.name
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.touch()
+            os.truncate(there, file.bytes)  # holes: it takes no room
+    place.environment["DRAGOMAN_MODELS_DIR"] = str(tmp_path / "models")
+    well = run("doctor")
+    assert well.returncode == 0, well.stdout
+    assert all(line.startswith("ok    ") for line in well.stdout.splitlines())
 
 
 def test_migrate_tells_what_it_did_and_refuses_damage(place: ServerProcess, run: Run) -> None:
