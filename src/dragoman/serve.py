@@ -125,7 +125,9 @@ or by its id, streamed (S1):
     -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
     -d '{{"message": "What are your business hours?", "stream": true}}'
 
-or in this terminal's neighbour:  dragoman chat support-agent
+or from another terminal:
+
+  {sys.argv[0]} chat support-agent
 
 Ctrl-C stops it; everything said is kept in {settings.data_dir}.
 """

@@ -9,13 +9,16 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 TIMEOUT = 330.0
 
 
 class Bars:
-    """A progress bar for each name, on stderr; off a terminal, a line at each end."""
+    """A progress bar for each name, on stderr; off a terminal, a line for each tenth.
+
+    The bytes are those of fetching and of writing together, so what is shown is their share and not their number.
+    """
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -23,13 +26,13 @@ class Bars:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            DownloadColumn(),
+            TaskProgressColumn(),
             TimeRemainingColumn(),
             console=console,
             disable=self._plain,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._done: set[str] = set()
+        self._told: dict[str, int] = {}
 
     def __enter__(self) -> "Bars":
         self._progress.start()
@@ -42,13 +45,11 @@ class Bars:
         """Show how far one of them is."""
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=total_bytes)
-            if self._plain and done_bytes < total_bytes:
-                sys.stderr.write(f"fetching {name}, {total_bytes / 1e6:.0f} MB\n")
         self._progress.update(self._tasks[name], completed=done_bytes, total=total_bytes)
-        if done_bytes >= total_bytes and name not in self._done:
-            self._done.add(name)
-            if self._plain:
-                sys.stderr.write(f"{name} is there\n")
+        tenths = 10 * done_bytes // total_bytes if total_bytes else 10
+        if self._plain and tenths > self._told.get(name, 0):
+            self._told[name] = tenths
+            sys.stderr.write(f"{name}  {tenths * 10} %\n")
 
 
 class ChatFailed(Exception):

@@ -58,7 +58,11 @@ async def open_store(url: str) -> SqlStore:
     if is_sqlite(url):
         return SqlStore(_open_file(sqlite_path(url))[0])
     database = await PostgresDatabase.open(url)
-    version = await database.version()
+    try:
+        version = await database.version()
+    except Unavailable as error:
+        await database.close()
+        raise StoreUnusable(f"{error.message}; see DRAGOMAN_DATABASE_URL") from error
     if version != HEAD:
         await database.close()
         raise StoreUnusable(

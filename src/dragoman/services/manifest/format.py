@@ -14,7 +14,10 @@ from dragoman.core.errors import DragomanError
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 TenantId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-Slug = Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=80)]
+# What looks like a UUID would be read as an id.
+Slug = Annotated[
+    str, Meta(pattern=r"^(?!([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}$)[a-z0-9]+(-[a-z0-9]+)*$", max_length=80)
+]
 Uuid = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
 Label = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
 Positive = Annotated[int, Meta(ge=1)]
