@@ -37,9 +37,18 @@ class EventParser:
         if self._after_cr or b"\r" in received:
             received = self._with_line_feeds(received)
         payloads: list[bytes] = []
-        if not self._between_events or len(received) > self._limit:
+        if self._at_start and received and not self._line and received[0] != _BOM[0]:
+            self._at_start, self._between_events = False, True
+        if len(received) > self._limit:
             self._feed_lines(received, payloads)
             return payloads
+        if not self._between_events:
+            # Only the event that was cut needs its lines looked at.
+            cut, blank, received = received.partition(b"\n\n")
+            self._feed_lines(cut + blank, payloads)
+            if not self._between_events:
+                self._feed_lines(received, payloads)
+                return payloads
         frames = received.split(b"\n\n")
         rest = frames.pop()
         for frame in frames:

@@ -22,11 +22,12 @@ class SqlStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.owner = database.owner
-        self.tenants = Tenants(database)
+        definitions = Definitions()
+        self.tenants = Tenants(database, definitions)
         self.keys = Keys(database)
-        self.agents = Agents(database)
+        self.agents = Agents(database, definitions)
         self.conversations = Conversations(database)
-        self.turns = Turns(database, Definitions())
+        self.turns = Turns(database, definitions)
 
     def rehearsal(self) -> "SqlStore":
         return SqlStore(Rehearsal(self._database))

@@ -1,8 +1,9 @@
 """Agents and the versions of what they are told. A version never changes, so it is decoded once. Knows no manifest."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -41,17 +42,39 @@ REPLACE_DEPLOYMENT = """UPDATE deployments SET id = :id
     WHERE tenant_id = :tenant_id AND agent_id = :agent_id AND channel = :channel AND region = :region
         AND NOT EXISTS (SELECT 1 FROM deployments taken WHERE taken.id = :id)"""
 
+PRICE = "SELECT credits_per_turn FROM prices WHERE model = :model"
+
+DEFAULT_PRICE = 1
+REMEMBERED_SECONDS = 2.0
+REMEMBERED = 10_000
+
 _decoder = msgspec.json.Decoder(AgentDefinition)
 
 
+class Published(NamedTuple):
+    """An agent as a turn reads it, and what a turn of its model costs, in credits."""
+
+    agent: Agent
+    price: int
+
+
 class Definitions:
-    """Published definitions as a turn reads them, decoded once a version."""
+    """Published agents as turns read them: looked up anew when they may have changed, decoded once a version."""
 
     def __init__(self) -> None:
         self._decoded: dict[tuple[str, int], AgentDefinition] = {}
+        self._published: dict[tuple[str, str], tuple[float, Published]] = {}
 
-    async def published(self, transaction: Transaction, tenant_id: str, reference: str) -> Agent | None:
+    def forget(self) -> None:
+        """Something has changed here; what changes elsewhere is seen within two seconds."""
+        self._published.clear()
+
+    async def published(self, transaction: Transaction, tenant_id: str, reference: str) -> Published | None:
         """The tenant's agent of this id or slug."""
+        now = time.monotonic()
+        known = self._published.get((tenant_id, reference))
+        if known is not None and now < known[0]:
+            return known[1]
         row = await _find(transaction, tenant_id, reference)
         if row is None:
             return None
@@ -62,14 +85,21 @@ class Definitions:
             found = await transaction.one(DEFINITION, wanted)
             definition = _decoder.decode(found[0]) if found else AgentDefinition()
             self._decoded[agent_id, version] = definition
-        return Agent(agent_id, tenant_id, slug, name, version, definition)
+        price = await transaction.one(PRICE, {"model": definition.model.name})
+        agent = Agent(agent_id, tenant_id, slug, name, version, definition)
+        published = Published(agent, int(price[0]) if price else DEFAULT_PRICE)
+        if len(self._published) >= REMEMBERED:
+            self._published.clear()
+        self._published[tenant_id, reference] = (now + REMEMBERED_SECONDS, published)
+        return published
 
 
 class Agents:
     """The agents of every tenant."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, definitions: Definitions) -> None:
         self._database = database
+        self._definitions = definitions
 
     async def put(
         self, tenant_id: str, agent_id: str | None, slug: str | None, name: str, definition: Mapping[str, Any], now: int
@@ -102,7 +132,9 @@ class Agents:
             await transaction.run(PUBLISH, ours)
             return agent, "updated"
 
-        return await self._database.write(job)
+        done = await self._database.write(job)
+        self._definitions.forget()
+        return done
 
     async def definitions(self, tenant_id: str) -> Sequence[tuple[Agent, Mapping[str, Any]]]:
         async def job(transaction: Transaction) -> list[tuple[Agent, Mapping[str, Any]]]:

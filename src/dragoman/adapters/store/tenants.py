@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from dragoman.adapters.store.agents import PRICE, Definitions
 from dragoman.adapters.store.driver import Database, Transaction
 from dragoman.core.tenants import Tenant
 
@@ -15,7 +16,6 @@ NEW = """INSERT INTO tenants
 # The opening balance opens once: what a tenant has used since is not given back by the same manifest.
 CHANGE = """UPDATE tenants
     SET name = :name, plan = :plan, per_minute = :per_minute, per_day = :per_day, updated_at = :now WHERE id = :id"""
-PRICE = "SELECT credits_per_turn FROM prices WHERE model = :model"
 PRICES = "SELECT model, credits_per_turn FROM prices ORDER BY model"
 SET_PRICE = """INSERT INTO prices (model, credits_per_turn) VALUES (:model, :price)
     ON CONFLICT (model) DO UPDATE SET credits_per_turn = excluded.credits_per_turn"""
@@ -24,8 +24,9 @@ SET_PRICE = """INSERT INTO prices (model, credits_per_turn) VALUES (:model, :pri
 class Tenants:
     """The tenants of this server."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, definitions: Definitions) -> None:
         self._database = database
+        self._definitions = definitions
 
     async def put(self, tenant: Tenant, now: int) -> str:
         row = {
@@ -71,7 +72,9 @@ class Tenants:
             await transaction.run(SET_PRICE, {"model": model, "price": credits_per_turn})
             return "updated" if row else "created"
 
-        return await self._database.write(job)
+        done = await self._database.write(job)
+        self._definitions.forget()
+        return done
 
     async def prices(self) -> Sequence[tuple[str, int]]:
         async def job(transaction: Transaction) -> list[tuple[str, int]]:

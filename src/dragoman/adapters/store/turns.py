@@ -39,7 +39,6 @@ NEW_MESSAGE = """INSERT INTO messages
         :agent_version, :in_prompt, :now)"""
 NEXT_NUMBERS = """UPDATE agent_counters SET last_number = last_number + :count
     WHERE agent_id = :agent_id AND tenant_id = :tenant_id RETURNING last_number"""
-PRICE = "SELECT credits_per_turn FROM prices WHERE model = :model"
 RUN_AGAIN = """UPDATE turns SET state = 'running', epoch = epoch + 1, owner = :owner, answer_id = :answer_id,
         answer_number = :answer_number, agent_version = :agent_version, model = :model, error = NULL, finished_at = NULL
     WHERE id = :turn_id AND tenant_id = :tenant_id AND epoch = :epoch AND NOT EXISTS (
@@ -108,9 +107,10 @@ class Turns:
         return await _claimed(transaction, request.tenant_id, idempotency)
 
     async def _begin(self, transaction: Transaction, request: TurnRequest) -> Begun:
-        agent = await self._definitions.published(transaction, request.tenant_id, request.agent_reference)
-        if agent is None:
+        published = await self._definitions.published(transaction, request.tenant_id, request.agent_reference)
+        if published is None:
             raise AgentNotFound(request.agent_reference)
+        agent, price = published
         ours = {"tenant_id": request.tenant_id, "agent_id": agent.id, "now": request.now}
         conversation_id = request.conversation_id or request.new_conversation_id
         choice = agent.definition.model
@@ -122,17 +122,17 @@ class Turns:
             raise ConversationNotFound
         else:
             past = await history.newest(transaction, request.tenant_id, conversation_id, budget)
-        price = await transaction.one(PRICE, {"model": choice.name})
         turn = await _store_beginning(transaction, request, agent, conversation_id)
-        return Begun(turn, agent, tuple(past), request.text, int(price[0]) if price else 1, 1)
+        return Begun(turn, agent, tuple(past), request.text, price, 1)
 
     async def _run_again(self, transaction: Transaction, request: TurnRequest, earlier: Turn) -> Begun | Existing:
         """Answer the same user message once more; what the failed attempt said is left out of later prompts."""
-        agent = await self._definitions.published(transaction, earlier.tenant_id, earlier.agent_id)
+        published = await self._definitions.published(transaction, earlier.tenant_id, earlier.agent_id)
         ours = {"tenant_id": earlier.tenant_id, "turn_id": earlier.id, "agent_id": earlier.agent_id}
         question = await transaction.one(QUESTION, {**ours, "message_id": earlier.message_id})
-        if agent is None or question is None:
+        if published is None or question is None:
             raise AgentNotFound(request.agent_reference)
+        agent, price = published
         number, text = int(question[0]), str(question[1])
         choice = agent.definition.model
         numbers = await transaction.one(NEXT_NUMBERS, {**ours, "count": 1})
@@ -157,8 +157,7 @@ class Turns:
         budget = history_budget(choice.context_tokens, choice.max_tokens, agent.definition.instructions, text)
         past = await history.newest(transaction, earlier.tenant_id, earlier.conversation_id, budget, below=number)
         logged = await _events(transaction, earlier.tenant_id, earlier.id)
-        price = await transaction.one(PRICE, {"model": choice.name})
-        return Begun(turn, agent, tuple(past), text, int(price[0]) if price else 1, _following(logged))
+        return Begun(turn, agent, tuple(past), text, price, _following(logged))
 
     async def claimed(self, tenant_id: str, idempotency: Idempotency) -> Turn | None:
         async def job(transaction: Transaction) -> Turn | None:

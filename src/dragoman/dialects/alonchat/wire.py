@@ -34,7 +34,7 @@ ERROR_CODES: dict[type[DragomanError], str] = {
     DragomanError: "server_error",
 }
 
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder().encode
 
 
 class ChatRequest(msgspec.Struct):

@@ -30,7 +30,7 @@ ERROR_NAMES: dict[type[DragomanError], str] = {
     DragomanError: "InternalServerError",
 }
 
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder().encode
 
 
 class ChatRequest(msgspec.Struct, rename="camel"):
