@@ -47,18 +47,22 @@ def test_an_answer_whose_question_does_not_fit_is_left_out() -> None:
 
 
 @given(PAST, st.integers(0, 700), st.text(max_size=10))
-def test_the_history_is_the_newest_that_fits_and_begins_with_a_question(
+def test_the_history_is_whole_exchanges_within_the_budget_in_their_order(
     past: list[PromptMessage], budget: int, instructions: str
 ) -> None:
     prompt = compose(instructions, iter(past), "message", budget)
     assert prompt[-1] == PromptMessage("user", "message")
     kept = prompt[1 if instructions else 0 : -1]
-    assert kept == tuple(reversed(past[: len(kept)]))
     assert size(kept) <= budget
-    assert not kept or kept[0].role == "user"
-    following = past[len(kept) :]
-    questions = [index for index, message in enumerate(following) if message.role == "user"]
-    assert not questions or size(kept) + size(following[: questions[0] + 1]) > budget
+    assert [message.role for message in kept] == ["user", "assistant"] * (len(kept) // 2)
+    oldest_first = iter(reversed(past))
+    assert all(message in oldest_first for message in kept)
+
+
+def test_what_lacks_its_other_half_is_left_out_and_the_roles_alternate() -> None:
+    first, second = exchange(1), exchange(2)
+    answered_again = [first[0], *second, first[1]]
+    assert compose("", answered_again, "m", size(answered_again))[:-1] == tuple(reversed(second))
 
 
 @given(st.integers(256, 200_000), st.none() | st.integers(1, 300_000), st.text(max_size=99), st.text(max_size=99))

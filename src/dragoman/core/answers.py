@@ -72,7 +72,7 @@ class Answer:
         """
         if self.state == "failed":
             raise ModelFailed(self.problem)
-        if self.state == "interrupted":
+        if self.state in ("interrupted", "running"):
             raise Unavailable("The server was restarted during this turn; send it again")
 
 

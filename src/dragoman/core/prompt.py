@@ -38,19 +38,19 @@ def compose(
 ) -> tuple[PromptMessage, ...]:
     """The prompt: a system message where there are instructions, the newest history within the budget, the message.
 
-    History is cut at a user message, so that a model never reads an answer whose question is gone.
+    History is questions, each with its answer, so that roles always alternate: what lacks its other half, because the
+    budget cuts there or because a question was answered again later, is left out.
     """
     kept: list[PromptMessage] = []
-    complete = 0
+    answer: PromptMessage | None = None
     used = 0
     for past in newest_first:
         used += len(past.content.encode()) + MESSAGE_OVERHEAD_BYTES
         if used > budget_bytes:
             break
-        kept.append(past)
-        if past.role == "user":
-            complete = len(kept)
-    del kept[complete:]
+        if past.role == "user" and answer is not None:
+            kept += (answer, past)
+        answer = past if past.role == "assistant" else None
     kept.reverse()
     system = (PromptMessage("system", instructions),) if instructions else ()
     return (*system, *kept, PromptMessage("user", message))

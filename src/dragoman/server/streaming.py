@@ -109,6 +109,11 @@ class EventStream(Response):
             if leaving is not None:
                 leaving.cancel()
 
+    @property
+    def ended(self) -> bool:
+        """Whether its last frame is written, or being written."""
+        return self._watch.ended
+
     async def _write(self, send: Send) -> None:
         """Write what the log has, and again when it has more, until it has been closed."""
         loop, watch = asyncio.get_running_loop(), self._watch
@@ -169,6 +174,8 @@ class _KeepAlive:
         self._timer = self._loop.call_at(self._stream.written_at + KEEP_ALIVE_SECONDS, self._beat)
 
     async def _write(self) -> None:
+        if self._stream.ended:
+            return
         await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
 
     def cancel(self) -> None:

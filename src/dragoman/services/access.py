@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 
 from dragoman.core.clock import now_us
-from dragoman.core.errors import Forbidden, Invalid, NameTaken, NotFound, Unauthenticated, Unavailable
+from dragoman.core.errors import Forbidden, Invalid, NameTaken, NotFound, Unauthenticated
 from dragoman.core.ids import new_id, new_secret
 from dragoman.core.secrets import digest
 from dragoman.core.tenants import ApiKey, KeyType, Principal
@@ -117,8 +117,8 @@ class Access:
             return
         try:
             await self._store.keys.touch(used)
-        except Unavailable as error:
-            _log.warning("last_use_not_noted", keys=len(used), error=error.message)
+        except Exception as error:
+            _log.warning("last_use_not_noted", keys=len(used), error=str(error))
 
     async def create(self, tenant_id: str, wanted: NewKey) -> tuple[ApiKey, str]:
         """Make a key; it and its value, which is never seen again.

@@ -96,7 +96,8 @@ class Live:
 
     def close(self, log: TurnLog) -> None:
         """The turn is stored as closed: its log is the database's from here on."""
-        self._logs.pop(log.turn_id, None)
+        if self._logs.get(log.turn_id) is log:
+            del self._logs[log.turn_id]
 
     def find(self, turn_id: str) -> TurnLog | None:
         """The log of a turn that runs here."""

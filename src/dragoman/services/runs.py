@@ -23,6 +23,7 @@ class Run:
     deadline: float
     task: asyncio.Task[None] = field(init=False)
     ending: Literal["", "done", "stopped", "interrupted"] = ""
+    asking: bool = False
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -46,7 +47,11 @@ class Run:
         if not self.ending:
             self.ending = reason
             # Not at once: a task that is cancelled before its first step would never reach its last.
-            asyncio.get_running_loop().call_soon(self.task.cancel)
+            asyncio.get_running_loop().call_soon(self._break_off)
+
+    def _break_off(self) -> None:
+        if self.asking:
+            self.task.cancel()
 
 
 @dataclass(slots=True)

@@ -101,15 +101,18 @@ class TurnRunner:
             owner=self._store.owner,
             now=now_us(),
         )
-        held = conversation_id or request.new_conversation_id
+        held = f"{request.tenant_id}/{conversation_id or request.new_conversation_id}"
         await self._order.enter(held, self._turn_timeout)
+        if self.draining:
+            self._order.leave(held)
+            raise Unavailable("The server is shutting down", retry_after=5)
         # Recovery closes what runs in the store but not here: so it is here first.
         log = TurnLog(request.tenant_id, request.turn_id)
         self._live.open(log)
         run = None
         try:
             pending = self._store.turns.begin(request)
-            begun = await pending.applied
+            begun = await asyncio.shield(pending.applied)
             if isinstance(begun, Existing):
                 await pending.durable
                 return begun.turn
@@ -117,7 +120,11 @@ class TurnRunner:
             log.number_from(begun.turn.epoch, begun.next_sequence)
             self._runs[begun.turn.id] = run
             run.task = asyncio.create_task(self._live_through(run, pending, held))
-            await asyncio.shield(pending.durable)
+            try:
+                await asyncio.shield(pending.durable)
+            except Exception:
+                run.end("interrupted")
+                raise
             return run
         finally:
             if run is None:
@@ -131,10 +138,12 @@ class TurnRunner:
             closing = await self._answer(run)
             await pending.durable
             await self._finish(run, closing)
-        except Unavailable:
-            # Its beginning was never stored: whoever asked for it has been told.
-            _log.warning("turn_not_begun", turn_id=turn.id, tenant_id=turn.tenant_id)
+        except Exception as error:
+            # Whether its beginning was stored is not known: whoever asked has been told, and recovery looks.
+            _log.warning("turn_not_begun", turn_id=turn.id, tenant_id=turn.tenant_id, error=str(error))
         finally:
+            if not run.log.closed:
+                run.log.append([TurnInterrupted(now_us())])
             del self._runs[turn.id]
             self._live.close(run.log)
             self._order.leave(held)
@@ -147,6 +156,7 @@ class TurnRunner:
         prompt = compose(instructions, run.begun.history, run.begun.text, budget)
         run.log.append([TurnStarted(turn.id, turn.conversation_id, turn.answer_id, turn.answer_number, now_us())])
         failure = ""
+        run.asking = True
         try:
             async with asyncio.timeout_at(run.deadline):
                 await self._attempts.ask(choice, prompt, run.take)
@@ -162,6 +172,7 @@ class TurnRunner:
         except Exception:
             failure = "The AI service could not answer"
             _log.exception("turn_failed", turn_id=turn.id, tenant_id=turn.tenant_id)
+        run.asking = False
         run.ending = run.ending or "done"
         if failure:
             return TurnFailed(failure, now_us())
@@ -227,14 +238,16 @@ class TurnRunner:
         if turn.state == "running":
             # Between our look and now it has ended, or it is another node's.
             turn = await self.get(turn.tenant_id, turn.id)
+            if turn.state == "running":
+                raise Unavailable("This turn is being recovered", retry_after=5)
         return Watch(turn, cursor, joined, None, await self._replay(turn, cursor))
 
     async def _replay(self, turn: Turn, cursor: Cursor | None) -> list[Group]:
         """A closed turn's last segment from its log, or, when that is gone, its answer in one piece."""
         logged = list(await self._store.turns.events(turn.tenant_id, turn.id))
-        if logged:
-            starts = [index for index, group in enumerate(logged) if isinstance(group.events[0], TurnStarted)]
-            return logged[starts[-1] :] if starts else logged
+        starts = [index for index, group in enumerate(logged) if isinstance(group.events[0], TurnStarted)]
+        if starts:
+            return logged[starts[-1] :]
         if cursor is not None:
             raise Conflict("The events of this turn are no longer kept; send the request without Last-Event-ID")
         text = await self._store.turns.answer(turn.tenant_id, turn)
@@ -280,13 +293,14 @@ class TurnRunner:
     async def drain(self, grace: float) -> None:
         """Begin no more turns, let those that run end within `grace` seconds, then interrupt what is left."""
         self.draining = True
-        if running := [run.task for run in self._runs.values()]:
-            await asyncio.wait(running, timeout=grace)
-        for run in list(self._runs.values()):
-            run.end("interrupted")
-        if running := [run.task for run in self._runs.values()]:
+        for reason, seconds in (("", grace), ("interrupted", LAST_WORDS)):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait(running, timeout=LAST_WORDS)
+                async with asyncio.timeout(seconds):
+                    while self._runs:
+                        if reason:
+                            for run in self._runs.values():
+                                run.end("interrupted")
+                        await asyncio.wait([run.task for run in self._runs.values()])
 
 
 def _state_after(closing: TurnEvent) -> TurnState:

@@ -157,11 +157,12 @@ async def test_an_end_by_somebody_else_is_fenced_and_stores_nothing(store: SqlSt
     assert await store.turns.events("acme", beginning.turn.id) == []
 
 
-async def test_a_turn_ends_once(store: SqlStore) -> None:
+async def test_a_turn_ends_once_and_saying_so_again_changes_nothing(store: SqlStore) -> None:
     beginning = await begun(store, await settled(store))
     await store.turns.finish(ending(store, beginning))
+    await store.turns.finish(ending(store, beginning, "Another"))
     with pytest.raises(Fenced):
-        await store.turns.finish(ending(store, beginning, "Another"))
+        await store.turns.finish(replace(ending(store, beginning, "Another"), state="failed"))
     assert await store.turns.answer("acme", beginning.turn) == "Hi there"
 
 

@@ -22,6 +22,8 @@ T = TypeVar("T")
 POOL_SIZE = 16
 ATTEMPTS = 3
 CONNECT_TIMEOUT = 5.0
+COMMAND_TIMEOUT = 10.0
+CLOSE_TIMEOUT = 5.0
 
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 _PASSING = (
@@ -97,8 +99,10 @@ class PostgresDatabase:
         """
         owner = secrets.randbits(62)
         try:
-            pool = await asyncpg.create_pool(url, min_size=1, max_size=POOL_SIZE, timeout=CONNECT_TIMEOUT)
-            presence = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT)
+            pool = await asyncpg.create_pool(
+                url, min_size=1, max_size=POOL_SIZE, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT
+            )
+            presence = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT)
             await presence.execute("SELECT pg_advisory_lock($1)", owner)
         except (*_PASSING, asyncpg.PostgresError, ValueError) as error:
             raise StoreUnusable(f"PostgreSQL cannot be used ({error}); see DRAGOMAN_DATABASE_URL") from error
@@ -119,7 +123,7 @@ class PostgresDatabase:
 
     async def read(self, job: Job[T]) -> T:
         try:
-            async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+            async with self._pool.acquire(timeout=CONNECT_TIMEOUT) as connection, connection.transaction(readonly=True):
                 return await job(PostgresTransaction(connection))
         except _PASSING as error:
             raise Unavailable("The database cannot be reached") from error
@@ -127,7 +131,7 @@ class PostgresDatabase:
     async def dead(self, owners: Sequence[int]) -> Sequence[int]:
         await self._keep_presence()
         gone = []
-        async with self._pool.acquire() as connection:
+        async with self._pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
             for owner in owners:
                 if owner != self.owner and await connection.fetchval("SELECT pg_try_advisory_lock($1)", owner):
                     await connection.execute("SELECT pg_advisory_unlock($1)", owner)
@@ -139,15 +143,22 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._presence.close()
-        await self._pool.close()
+            await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT)
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._presence.close()
+                await self._pool.close()
+        except TimeoutError:
+            self._presence.terminate()
+            self._pool.terminate()
 
     async def _keep_presence(self) -> None:
         """Take the lock of this process again after the server has been away."""
         async with self._presence_lock:
             if self._presence.is_closed():
-                self._presence = await asyncpg.connect(self.url, timeout=CONNECT_TIMEOUT)
+                self._presence = await asyncpg.connect(
+                    self.url, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT
+                )
                 await self._presence.execute("SELECT pg_advisory_lock($1)", self.owner)
 
     async def _run(self, job: Job[T], pending: Pending[T]) -> None:
@@ -174,7 +185,7 @@ class PostgresDatabase:
                 raise
 
     async def _attempt(self, job: Job[T], pending: Pending[T]) -> None:
-        async with self._pool.acquire() as connection:
+        async with self._pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
             transaction = connection.transaction()
             await transaction.start()
             try:

@@ -178,7 +178,8 @@ class SqliteDatabase:
             except BaseException as error:
                 settled = (entry, False, readable(error))
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
             _tell([settled], _settle)
         connection.close()
 

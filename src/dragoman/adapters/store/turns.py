@@ -51,6 +51,8 @@ FINISH = """UPDATE turns SET state = :state, prompt_tokens = :prompt_tokens, com
         credits = :credits, error = :error, finished_at = :now
     WHERE id = :turn_id AND tenant_id = :tenant_id AND state = 'running' AND epoch = :epoch AND owner = :owner
     RETURNING conversation_id, agent_id, agent_version, message_id, answer_id, answer_number"""
+FINISHED = """SELECT 1 FROM turns
+    WHERE id = :turn_id AND tenant_id = :tenant_id AND state = :state AND epoch = :epoch AND owner = :owner"""
 LEAVE_OUT = "UPDATE messages SET in_prompt = 0 WHERE id = :message_id AND tenant_id = :tenant_id"
 MESSAGE_AT = """UPDATE conversations SET last_message_at = :now, updated_at = :now
     WHERE id = :conversation_id AND tenant_id = :tenant_id"""
@@ -59,7 +61,8 @@ MESSAGE_AT = """UPDATE conversations SET last_message_at = :now, updated_at = :n
 APPEND = """INSERT INTO turn_events (turn_id, first_sequence, epoch, tenant_id, events, created_at)
     SELECT CAST(:turn_id AS TEXT), CAST(:first_sequence AS BIGINT), CAST(:epoch AS BIGINT), CAST(:tenant_id AS TEXT),
         CAST(:events AS TEXT), CAST(:now AS BIGINT)
-    WHERE NOT EXISTS (SELECT 1 FROM turns WHERE id = :turn_id AND tenant_id = :tenant_id AND epoch > :epoch)"""
+    WHERE NOT EXISTS (SELECT 1 FROM turns WHERE id = :turn_id AND tenant_id = :tenant_id AND epoch > :epoch)
+    ON CONFLICT (turn_id, first_sequence) DO UPDATE SET events = excluded.events, epoch = excluded.epoch"""
 EVENTS = """SELECT first_sequence, epoch, events FROM turn_events
     WHERE turn_id = :turn_id AND tenant_id = :tenant_id ORDER BY first_sequence"""
 ANSWER = "SELECT content FROM messages WHERE id = :answer_id AND tenant_id = :tenant_id"
@@ -69,7 +72,8 @@ INTERRUPT = """UPDATE turns SET epoch = epoch + 1, state = 'interrupted', finish
     WHERE id = :turn_id AND tenant_id = :tenant_id AND state = 'running' AND owner = :owner
     RETURNING conversation_id, agent_id, agent_version, message_id, answer_id, answer_number"""
 ANSWERING = "Another message is being answered in this conversation; send this one when its answer has come"
-FORGET_EVENTS = "DELETE FROM turn_events WHERE created_at < :before"
+FORGET_EVENTS = """DELETE FROM turn_events WHERE created_at < :before AND NOT EXISTS (
+    SELECT 1 FROM turns WHERE id = turn_events.turn_id AND (finished_at IS NULL OR finished_at >= :before))"""
 FORGET_KEYS = "DELETE FROM idempotency WHERE created_at < :before"
 
 
@@ -174,22 +178,24 @@ class Turns:
 
     async def finish(self, end: TurnEnd) -> None:
         async def job(transaction: Transaction) -> None:
-            row = await transaction.one(
-                FINISH,
-                {
-                    "turn_id": end.turn_id,
-                    "tenant_id": end.tenant_id,
-                    "epoch": end.epoch,
-                    "owner": end.owner,
-                    "state": end.state,
-                    "prompt_tokens": end.prompt_tokens,
-                    "completion_tokens": end.completion_tokens,
-                    "credits": end.credits,
-                    "error": end.error,
-                    "now": end.now,
-                },
-            )
+            known = {
+                "turn_id": end.turn_id,
+                "tenant_id": end.tenant_id,
+                "epoch": end.epoch,
+                "owner": end.owner,
+                "state": end.state,
+            }
+            used = {
+                "prompt_tokens": end.prompt_tokens,
+                "completion_tokens": end.completion_tokens,
+                "credits": end.credits,
+                "error": end.error,
+                "now": end.now,
+            }
+            row = await transaction.one(FINISH, {**known, **used})
             if row is None:
+                if await transaction.one(FINISHED, known):
+                    return  # by an attempt whose acknowledgement was lost
                 raise Fenced(f"turn {end.turn_id} is no longer this owner's")
             await _store_answer(transaction, end.tenant_id, end.turn_id, row, end.text, end.now)
             await _append(transaction, [end.last_row], end.now)
