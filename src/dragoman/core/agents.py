@@ -47,13 +47,20 @@ class Agent:
 
 
 _APART = re.compile(r"[^a-z0-9]+")
-# Letters that Unicode does not decompose into a base letter and a mark.
-_LETTERS = str.maketrans(
-    {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ł": "l", "þ": "th", "ı": "i", "ħ": "h"}
-)
+# Letters that Unicode does not decompose into a Latin letter and a mark, each before its spelling.
+_SPELLED = """ß ss æ ae œ oe ø o đ d ð d ł l þ th ı i ħ h
+    а a б b в v г g д d е e ж zh з z и i й y к k л l м m н n о o п p р r с s т t у u ф f х kh ц ts ч ch ш sh щ shch
+    ы y э e ю yu я ya ё yo є ye і i ї yi ґ g
+    α a β v γ g δ d ε e ζ z η i θ th ι i κ k λ l μ m ν n ξ x ο o π p ρ r σ s ς s τ t υ y φ f χ ch ψ ps ω o"""
+_WORDS = _SPELLED.split()
+_LETTERS = str.maketrans({**dict(zip(_WORDS[::2], _WORDS[1::2], strict=True)), "ъ": "", "ь": ""})
 
 
 def slugify(name: str) -> str:
-    """The lower-case, hyphenated ASCII form of a name; ``agent`` where nothing of it is left."""
-    plain = unicodedata.normalize("NFKD", name.lower().translate(_LETTERS)).encode("ascii", "ignore").decode()
-    return _APART.sub("-", plain.lower()).strip("-")[:80].strip("-") or "agent"
+    """The lower-case, hyphenated ASCII form of a name; ``agent`` where nothing of it is left.
+
+    Latin, Cyrillic and Greek letters are transliterated; other scripts have no rendering that is read as the name.
+    """
+    whole = unicodedata.normalize("NFC", name).lower().translate(_LETTERS)
+    apart = unicodedata.normalize("NFKD", whole).lower().translate(_LETTERS)
+    return _APART.sub("-", apart.encode("ascii", "ignore").decode()).strip("-")[:80].strip("-") or "agent"
