@@ -201,3 +201,12 @@ def test_a_chat_goes_on_in_one_conversation(served: ServerProcess) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "You said: Hello\nYou said: Again\n\n"
+
+
+def test_a_port_that_is_taken_stops_the_start_with_one_line_that_names_it(
+    served: ServerProcess, tmp_path: Path
+) -> None:
+    port = served.url.rpartition(":")[2]
+    told = ServerProcess(tmp_path).run("serve", "--port", port, check=False)
+    assert told.returncode == 1
+    assert told.stderr.splitlines()[-1].startswith(f"dragoman: cannot listen on 127.0.0.1:{port} ")

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from dragoman.settings import Settings, SettingsError
 DRAIN_SECONDS = 20.0
 CLOSE_SECONDS = 5
 COLLECT_EVERY = 20_000
+BACKLOG = 2048
 DEMO = Path(__file__).parent / "demo.yaml"
 
 _log = structlog.get_logger(__name__)
@@ -81,7 +83,7 @@ async def serve(settings: Settings, *, demo: bool) -> None:
             timeout_graceful_shutdown=CLOSE_SECONDS,
         )
         server = DrainingServer(config, services.turns)
-        bound = config.bind_socket()
+        bound = _listen(settings.host, settings.port)
         address = f"http://{settings.host}:{bound.getsockname()[1]}"
         if demo:
             _say(await _prepare_demo(settings, operator, address))
@@ -92,6 +94,21 @@ async def serve(settings: Settings, *, demo: bool) -> None:
         _log.info("serving", address=address)
         await server.serve(sockets=[bound])
     _log.info("stopped")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        SettingsError: the address cannot be had.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {host}:{port} ({error.strerror}); choose others with DRAGOMAN_HOST and DRAGOMAN_PORT"
+        ) from error
 
 
 async def _prepare_demo(settings: Settings, operator: Operator, address: str) -> str:

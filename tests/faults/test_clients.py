@@ -170,7 +170,7 @@ async def test_a_client_has_each_token_before_the_model_has_sent_two_more(
     server: ServerProcess, session: aiohttp.ClientSession, contract: str
 ) -> None:
     """The model's pace is known, so the place of a token's arrival among the sendings is."""
-    pace, tokens = 0.1, 12
+    pace, tokens = 0.2, 8
     async with Upstream() as upstream:
         server.apply(manifest(upstream_agent(upstream.url, f"tokens={tokens},delay={pace}")))
         server.start()
