@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from dragoman.core import events
-from dragoman.core.answers import fold
+from dragoman.core.answers import Answer
 from dragoman.core.errors import DragomanError
 from dragoman.core.events import TurnEvent
 from dragoman.dialects.alonchat import wire as alonchat
@@ -35,7 +35,9 @@ def turn(script: str) -> list[TurnEvent]:
 
 def whole(wire: Any, turn: Iterable[TurnEvent]) -> bytes:
     """The body of the reply that is not streamed, or of its error."""
-    answer = fold(turn)
+    answer = Answer()
+    for event in turn:
+        answer.take(event)
     try:
         answer.check()
     except DragomanError as error:

@@ -1,6 +1,5 @@
 """A turn's answer, folded from its events: what a whole reply shows and what a stream shows last. Knows no wire."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -74,11 +73,3 @@ class Answer:
             raise ModelFailed(self.problem)
         if self.state in ("interrupted", "running"):
             raise Unavailable("The server was restarted during this turn; send it again")
-
-
-def fold(events: Iterable[TurnEvent]) -> Answer:
-    """The answer that these events make."""
-    answer = Answer()
-    for event in events:
-        answer.take(event)
-    return answer

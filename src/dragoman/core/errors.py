@@ -16,7 +16,10 @@ DragomanError
 └─ Unavailable
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, TypeVar
+
+T = TypeVar("T")
 
 
 class DragomanError(Exception):
@@ -158,3 +161,8 @@ class Unavailable(DragomanError):
     def __init__(self, message: str | None = None, *, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+def row_of(error: DragomanError, table: Mapping[type[DragomanError], T]) -> T:
+    """What a table says of the most specific class of an error that it names; every table names DragomanError."""
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)

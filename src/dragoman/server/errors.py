@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from dragoman.core import errors
-from dragoman.core.errors import DragomanError
+from dragoman.core.errors import DragomanError, row_of
 
 ErrorBody = Callable[[DragomanError], Any]
 
@@ -35,11 +35,6 @@ STATUS: Mapping[type[DragomanError], int] = {
 }
 
 _log = structlog.get_logger(__name__)
-
-
-def row_of(error: DragomanError, table: Mapping[type[DragomanError], Any]) -> Any:
-    """The entry of the most specific class of an error that a table names; every table names DragomanError."""
-    return next(table[kind] for kind in type(error).__mro__ if kind in table)
 
 
 @dataclass(frozen=True, slots=True)

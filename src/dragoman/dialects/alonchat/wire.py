@@ -167,7 +167,7 @@ def history(conversation: Conversation, messages: Sequence[Message]) -> dict[str
 
 def error_body(error: DragomanError) -> dict[str, Any]:
     """An error as this contract spells it."""
-    code = next(ERROR_CODES[kind] for kind in type(error).__mro__ if kind in ERROR_CODES)
+    code = errors.row_of(error, ERROR_CODES)
     spelled: dict[str, Any] = {"code": code, "message": error.message}
     if isinstance(error, errors.RateLimited):
         spelled["retry_after"] = error.retry_after

@@ -114,7 +114,7 @@ def error_body(error: DragomanError) -> dict[str, Any]:
 
 
 def _spelled(error: DragomanError) -> dict[str, Any]:
-    name = next(ERROR_NAMES[kind] for kind in type(error).__mro__ if kind in ERROR_NAMES)
+    name = errors.row_of(error, ERROR_NAMES)
     message = error.message
     if isinstance(error, errors.Unauthenticated):
         message = "Invalid or missing API token"
