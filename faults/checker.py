@@ -1,7 +1,7 @@
 """The one checker, run after every fault: the invariants, against what the API shows and what the database holds.
 
 I1 every acknowledged message is there exactly once; I2 no turn runs without a live owner; I3 sequence numbers are
-gapless and rise.
+gapless and rise; I4 the ledger sums up to the balance, and each turn is settled once.
 """
 
 import json
@@ -19,6 +19,13 @@ CLOSED = {"paused", "completed", "failed", "cancelled", "interrupted"}
 LOGS = "SELECT turn_id, first_sequence, epoch, events FROM turn_events ORDER BY turn_id, first_sequence"
 RUNNING = "SELECT id FROM turns WHERE state = 'running'"
 MESSAGES = "SELECT role, content FROM messages ORDER BY number"
+
+BALANCES = """SELECT id, credits, (SELECT COALESCE(SUM(amount), 0) FROM ledger WHERE tenant_id = tenants.id)
+    FROM tenants WHERE credits IS NOT NULL"""
+SETTLED = """SELECT turn_id, SUM(CASE kind WHEN 'reserve' THEN 1 ELSE 0 END),
+        SUM(CASE kind WHEN 'settle' THEN 1 ELSE 0 END), -SUM(amount),
+        (SELECT credits FROM turns WHERE id = ledger.turn_id)
+    FROM ledger WHERE turn_id IS NOT NULL GROUP BY turn_id"""
 
 
 async def query(database: Path | str, sql: str) -> list[tuple[Any, ...]]:
@@ -48,6 +55,7 @@ async def check(
     running = await query(database, RUNNING)
     assert not running, f"I2: turns run although nobody runs them: {running}"
     await _check_logs(database)
+    await check_credits(database)
     headers = {"Authorization": f"Bearer {key}"}
     for exchange in exchanges:
         if not exchange.acknowledged:
@@ -70,6 +78,20 @@ async def _check_messages(exchanges: Sequence[Exchange], database: Path | str) -
         count = stored.count(exchange.message)
         assert count <= 1, f"I1: {exchange.message!r} is there {count} times"
         assert count or not exchange.acknowledged, f"I1: the acknowledged {exchange.message!r} is lost"
+
+
+async def check_credits(database: Path | str) -> None:
+    """Hold balances against the ledger, and the ledger against what turns say that they cost (I4).
+
+    Raises:
+        AssertionError: they differ.
+    """
+    for tenant, balance, entered in await query(database, BALANCES):
+        assert balance == entered, f"I4: the balance of {tenant} is {balance}, its ledger sums up to {entered}"
+        assert balance >= 0, f"I4: the balance of {tenant} is {balance}"
+    for turn_id, reserved, settled, cost, credits in await query(database, SETTLED):
+        assert reserved == settled, f"I4: turn {turn_id} was reserved for {reserved} times and settled {settled} times"
+        assert cost == credits, f"I4: turn {turn_id} took {cost} credits and says {credits}"
 
 
 async def _check_logs(database: Path | str) -> None:

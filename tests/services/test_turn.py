@@ -1,92 +1,15 @@
 """The life of a turn against a real store, with a model that speaks when it is told to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
-from dragoman.adapters.store import SqlStore, open_store
-from dragoman.core.agents import ModelChoice
-from dragoman.core.answers import Answer
 from dragoman.core.clock import now_us
-from dragoman.core.commands import Idempotency, StartTurn
 from dragoman.core.errors import Conflict, ConversationNotFound, Unavailable
-from dragoman.core.events import TextDelta
-from dragoman.core.prompt import PromptMessage
-from dragoman.core.tenants import Principal, Tenant
-from dragoman.ports.models import ModelPart
-from dragoman.ports.store import Begun, Existing, LogRow, Pending, TurnEnd, TurnRequest
-from dragoman.services.attempts import Attempts
-from dragoman.services.live import FLUSH_INTERVAL, Live
-from dragoman.services.turn import TurnRunner
-
-SOON = 5.0
-
-
-class Speaker:
-    """A model whose answers are said by the test: `say` to an answer in the order in which they were asked for."""
-
-    def __init__(self) -> None:
-        self.asked: list[asyncio.Queue[str | None]] = []
-
-    async def stream(self, choice: ModelChoice, prompt: Sequence[PromptMessage]) -> AsyncIterator[Sequence[ModelPart]]:
-        words: asyncio.Queue[str | None] = asyncio.Queue()
-        self.asked.append(words)
-        while (word := await words.get()) is not None:
-            yield (TextDelta(word),)
-
-    def upstream(self, choice: ModelChoice) -> str:
-        return "speaker"
-
-    async def say(self, *words: str | None, to: int = -1) -> None:
-        """Say these words, None for the end, and let them be heard."""
-        async with asyncio.timeout(SOON):
-            while not self.asked:
-                await asyncio.sleep(0)
-        for word in words:
-            self.asked[to].put_nowait(word)
-        await asyncio.sleep(0.02)
-
-
-class World:
-    """A runner over a store with two tenants that have an agent each."""
-
-    def __init__(self, store: SqlStore) -> None:
-        self.store = store
-        self.speaker = Speaker()
-        self.live = Live(store)
-        self.runner = TurnRunner(store, self.live, Attempts(self.speaker, 30, 30), 60)
-
-    def command(
-        self, text: str = "hello", *, conversation: str | None = None, key: str | None = None, tenant: str = "acme"
-    ) -> StartTurn:
-        return StartTurn(
-            principal=Principal(tenant, f"key of {tenant}", "secret"),
-            agent_reference="agent",
-            text=text,
-            conversation_id=conversation,
-            idempotency=Idempotency(key, "body") if key else None,
-        )
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    store = await open_store(f"sqlite:///{tmp_path / 'turns.db'}")
-    for tenant in ("acme", "other"):
-        await store.tenants.put(Tenant(tenant, tenant), 1)
-        await store.agents.put(tenant, None, "agent", "Agent", {"model": {"provider": "scripted", "name": "m"}}, 1)
-    made = World(store)
-    flushing = asyncio.create_task(made.live.flush_for_ever())
-    yield made
-    await made.runner.drain(0)
-    flushing.cancel()
-    await store.close()
-
-
-async def whole(answer: "asyncio.Task[Answer]") -> Answer:
-    async with asyncio.timeout(SOON):
-        return await answer
+from dragoman.ports.turns import Begun, Existing, LogRow, Pending, TurnEnd, TurnRequest
+from dragoman.services.live import FLUSH_INTERVAL
+from tests.services.scene import SOON, World, whole
 
 
 async def test_a_stop_in_the_moment_of_the_models_end_still_ends_the_watching(world: World) -> None:
@@ -109,7 +32,7 @@ async def test_who_waits_in_a_conversation_does_not_begin_in_a_drain(world: Worl
     await world.runner.drain(0.1)
     with pytest.raises(Unavailable):
         await waiting
-    said = await world.store.conversations.messages("acme", conversation)
+    said = (await world.store.conversations.messages("acme", conversation))[0]
     assert [message.content for message in said] == ["hello"]
     turn = await world.store.turns.get("acme", watch.turn.id)
     assert turn is not None

@@ -26,12 +26,32 @@ class ModelChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """Something that an agent can call; `parameters` is a JSON Schema. One of type client runs at the client."""
+
+    type: Literal["client", "http", "mcp", "builtin"]
+    name: str = ""
+    description: str = ""
+    parameters: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AgentDefinition:
     """One version of an agent's behaviour, as a turn reads it."""
 
     model: ModelChoice = ModelChoice()
     instructions: str = ""
     on_disconnect: Literal["continue", "cancel"] = "continue"
+    tools: tuple[Tool, ...] = ()
+    public: bool = False
+    strict_deployments: bool = False
+    allow_system_prompt: bool = False
+    allow_client_conversation_ids: bool = False
+
+    @property
+    def client_tools(self) -> tuple[Tool, ...]:
+        """The tools that reach the client."""
+        return tuple(tool for tool in self.tools if tool.type == "client")
 
 
 @dataclass(frozen=True, slots=True)

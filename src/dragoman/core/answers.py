@@ -7,9 +7,12 @@ from dragoman.core.errors import ModelFailed, Unavailable
 from dragoman.core.events import (
     Outcome,
     TextDelta,
+    ToolCall,
+    ToolCallReady,
     TurnEvent,
     TurnFailed,
     TurnInterrupted,
+    TurnPaused,
     TurnStarted,
 )
 
@@ -28,8 +31,9 @@ class Answer:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     credits: int = 0
-    state: Literal["running", "done", "failed", "interrupted"] = "running"
+    state: Literal["running", "done", "paused", "failed", "interrupted"] = "running"
     problem: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
     _pieces: list[str] = field(default_factory=list)
 
     @property
@@ -47,16 +51,19 @@ class Answer:
         match event:
             case TextDelta(text):
                 self._pieces.append(text)
+            case ToolCallReady():
+                self.calls.append(ToolCall(event.call_id, event.name, event.arguments))
             case TurnStarted():
                 # A turn that runs again after a failure starts its answer anew.
                 self._pieces.clear()
+                self.calls.clear()
                 self.turn_id, self.conversation_id = event.turn_id, event.conversation_id
                 self.message_id, self.number, self.started_at = event.message_id, event.number, event.at
                 self.state = "running"
             case Outcome():
                 self.model, self.credits, self.closed_at = event.model, event.credits, event.at
                 self.prompt_tokens, self.completion_tokens = event.prompt_tokens, event.completion_tokens
-                self.state = "done"
+                self.state = "paused" if isinstance(event, TurnPaused) else "done"
             case TurnFailed():
                 self.state, self.problem, self.closed_at = "failed", event.message, event.at
             case TurnInterrupted():

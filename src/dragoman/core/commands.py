@@ -1,8 +1,10 @@
 """What a client can ask for, after its dialect has decoded it. Knows no field name of any contract."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dragoman.core.prompt import NO_OVERRIDES, Overrides
 from dragoman.core.tenants import Principal
 
 
@@ -32,7 +34,11 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class StartTurn:
-    """A message for an agent; `conversation_id` None begins a conversation."""
+    """A message for an agent; `conversation_id` None begins a conversation.
+
+    `client_id` is the client's own name for the conversation: where none has it yet, it is begun under that name.
+    `deployment` is a channel and a region; `context` replaces what the conversation's context was.
+    """
 
     principal: Principal
     agent_reference: str
@@ -40,6 +46,21 @@ class StartTurn:
     conversation_id: str | None = None
     metadata: dict[str, Any] | None = None
     idempotency: Idempotency | None = None
+    resume_after: Cursor | None = None
+    client_id: str | None = None
+    deployment: tuple[str, str] | None = None
+    context: dict[str, Any] | None = None
+    overrides: Overrides = NO_OVERRIDES
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCalls:
+    """Results of the calls that a paused turn waits for, as pairs of call id and content, at least one."""
+
+    principal: Principal
+    agent_reference: str
+    conversation_id: str
+    results: Sequence[tuple[str, str]]
     resume_after: Cursor | None = None
 
 

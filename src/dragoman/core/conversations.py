@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dragoman.core.events import ToolCall
+
 Role = Literal["user", "assistant", "system", "tool"]
 TurnState = Literal["running", "paused", "completed", "failed", "cancelled", "interrupted"]
 
@@ -11,7 +13,11 @@ TITLE_LENGTH = 60
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A run of messages between somebody and one agent. Times are microseconds since the epoch."""
+    """A run of messages between somebody and one agent. Times are microseconds since the epoch.
+
+    `client_id` is the client's own name for it; `user_id` whom a client says that it belongs to; `visitor_id` the
+    visitor who began it behind a publishable key or a public agent. `context` is what models are told of it.
+    """
 
     id: str
     tenant_id: str
@@ -19,23 +25,38 @@ class Conversation:
     title: str
     created_at: int
     updated_at: int
+    client_id: str | None = None
+    user_id: str | None = None
+    visitor_id: str | None = None
+    deployment_id: str | None = None
+    last_message_at: int | None = None
+    archived_at: int | None = None
+    metadata: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message; `number` rises per agent and is never used again."""
+    """One message; `number` rises per agent and is never used again. `content` is None where only calls were said."""
 
     id: str
     number: int
     role: Role
-    content: str
+    content: str | None
     created_at: int
     metadata: dict[str, Any] | None = None
+    conversation_id: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One user input and what became of it. `epoch` rises when somebody else takes the turn over or runs it again."""
+    """One user input and what became of it. `epoch` rises when somebody else takes the turn over or runs it again.
+
+    `message_id` is the user's, `answer_id` and `answer_number` are of the answer of its newest segment;
+    `client_id` is the client's own name for the conversation.
+    """
 
     id: str
     tenant_id: str
@@ -53,6 +74,7 @@ class Turn:
     credits: int = 0
     error: str | None = None
     finished_at: int | None = None
+    client_id: str | None = None
 
 
 def title_from(text: str) -> str:

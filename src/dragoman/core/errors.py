@@ -8,6 +8,7 @@ DragomanError
 ├─ NotFound ── AgentNotFound, ConversationNotFound, TurnNotFound, RouteNotFound
 ├─ MethodNotAllowed
 ├─ Conflict ── NameTaken
+├─ PreconditionFailed
 ├─ TooLarge
 ├─ UnsupportedMedia
 ├─ KeyReused
@@ -119,6 +120,12 @@ class NameTaken(Conflict):
     """A name or value that must be unique is in use."""
 
     default = "That name is taken"
+
+
+class PreconditionFailed(DragomanError):
+    """What is to be changed is no longer what the client has seen."""
+
+    default = "This has been changed meanwhile; read it again"
 
 
 class TooLarge(DragomanError):

@@ -1,8 +1,8 @@
 """The events of one turn, in the order the grammar allows. Knows no frame and no vendor.
 
-    TurnStarted, TextDelta*, (TurnCompleted | TurnFailed | TurnStopped | TurnInterrupted)
+    TurnStarted, (TextDelta | ToolCallReady)*, (TurnCompleted | TurnPaused | TurnFailed | TurnStopped | TurnInterrupted)
 
-Exactly one closing event ends a turn's segment, always.
+Exactly one closing event ends a segment, always. A pause ends a segment of a turn that goes on in another one.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,40 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class TurnStarted:
-    """The user's message is stored and the turn runs. `number` is the answer's integer id; `at` is in microseconds."""
+    """The turn runs. `message_id` and `number` are the answer's; `at` is in microseconds.
+
+    `first` says that the user's message has just been stored: it is False where a turn goes on or runs again.
+    """
 
     turn_id: str
     conversation_id: str
     message_id: str
     number: int
     at: int
+    first: bool = True
 
 
 class TextDelta(NamedTuple):
     """A piece of the answer, exactly as the model sent it, never empty. A tuple: one is made for every token."""
 
     text: str
+
+
+class ToolCall(NamedTuple):
+    """A call that the model wants made; `arguments` is a JSON text, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallReady:
+    """A call is whole and waits for its result."""
+
+    call_id: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +62,11 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class TurnCompleted(Outcome):
     """The model finished its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPaused(Outcome):
+    """The model wants calls made by the client: the turn goes on when all have their results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +89,10 @@ class TurnInterrupted:
     at: int
 
 
-TurnEvent = TurnStarted | TextDelta | TurnCompleted | TurnStopped | TurnFailed | TurnInterrupted
-CLOSING = (TurnCompleted, TurnStopped, TurnFailed, TurnInterrupted)
+TurnEvent = (
+    TurnStarted | TextDelta | ToolCallReady | TurnCompleted | TurnPaused | TurnStopped | TurnFailed | TurnInterrupted
+)
+CLOSING = (TurnCompleted, TurnPaused, TurnStopped, TurnFailed, TurnInterrupted)
 
 
 class Group(NamedTuple):

@@ -3,6 +3,7 @@
 Contract: CHECKLIST "Ids"; new ids are UUIDv7 (RFC 9562, 5.7), so that rows made together lie together in an index.
 """
 
+import hashlib
 import os
 import re
 import secrets
@@ -24,6 +25,13 @@ def new_id() -> str:
         | (int.from_bytes(tail[2:], "big") & ((1 << 62) - 1))
     )
     return canonical(f"{value:032x}")
+
+
+def derived_id(*parts: str) -> str:
+    """The one UUID (version 8, RFC 9562) that these texts lead to, as canonical text."""
+    hashed = hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).digest()
+    value = int.from_bytes(hashed[:16], "big") & ~(0xF << 76) & ~(0b11 << 62)
+    return canonical(f"{value | (0x8 << 76) | (0b10 << 62):032x}")
 
 
 def canonical(digits: str) -> str:

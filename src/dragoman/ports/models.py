@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dragoman.core.agents import ModelChoice
-from dragoman.core.events import TextDelta
+from dragoman.core.agents import ModelChoice, Tool
+from dragoman.core.events import TextDelta, ToolCall
 from dragoman.core.prompt import PromptMessage
 
 
@@ -17,7 +17,7 @@ class UsagePart:
     completion_tokens: int
 
 
-ModelPart = TextDelta | UsagePart
+ModelPart = TextDelta | ToolCall | UsagePart
 
 
 class ModelError(Exception):
@@ -36,8 +36,15 @@ class ModelError(Exception):
 class Models(Protocol):
     """Every model that an agent can choose."""
 
-    def stream(self, choice: ModelChoice, prompt: Sequence[PromptMessage]) -> AsyncIterator[Sequence[ModelPart]]:
-        """Ask for an answer. Each item holds the parts that came in one read, in order, at least one.
+    def stream(
+        self, choice: ModelChoice, prompt: Sequence[PromptMessage], tools: Sequence[Tool] = ()
+    ) -> AsyncIterator[Sequence[ModelPart]]:
+        """Ask for an answer. Each item holds the parts that came in one read, in order.
+
+        An item is empty where what came is no part yet, such as the first half of a call: the model is not silent.
+
+        A call that the model wants made comes as one `ToolCall`, whole, after its text; its id is what the model gave
+        it, maybe empty. Calls come of the tools that were offered and no others are invented: the rest is the caller's.
 
         The iterator ends when the answer is whole. Closing it (or cancelling the task that reads it) closes the
         connection to the model at once.

@@ -1,112 +1,35 @@
-"""The port to durable storage, a Protocol per noun. Each method is one transaction; knows no SQL and no driver."""
+"""The port to durable storage: tenants, keys, and all the other nouns in one. Each method is one transaction."""
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from dragoman.core.agents import Agent
-from dragoman.core.commands import Idempotency
-from dragoman.core.conversations import Conversation, Message, Turn, TurnState
-from dragoman.core.events import Group, TurnEvent
-from dragoman.core.prompt import PromptMessage
 from dragoman.core.tenants import ApiKey, Tenant
-
-T = TypeVar("T")
+from dragoman.ports.agents import AgentStore
+from dragoman.ports.audit import AuditStore
+from dragoman.ports.conversations import ConversationStore
+from dragoman.ports.drafts import DraftStore
+from dragoman.ports.limits import LimitStore
+from dragoman.ports.search import SearchStore
+from dragoman.ports.turns import TurnStore
+from dragoman.ports.usage import UsageStore
 
 
 class StoreUnusable(Exception):
     """The store cannot be opened as it is; the text says why and what to do about it."""
 
 
-class Fenced(Exception):
-    """Somebody else has taken the turn over: what this owner would have written is refused."""
-
-
-class Pending(Generic[T]):
-    """A write under way. `applied` has its result, `durable` says that no power cut can undo it."""
-
-    __slots__ = ("applied", "durable")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.applied: asyncio.Future[T] = loop.create_future()
-        self.durable: asyncio.Future[None] = loop.create_future()
-
-
-@dataclass(frozen=True, slots=True)
-class TurnRequest:
-    """What the first transaction of a turn needs. Ids of what may be made are chosen by the caller; `now` is in µs."""
-
-    tenant_id: str
-    key_id: str
-    agent_reference: str
-    conversation_id: str | None
-    new_conversation_id: str
-    turn_id: str
-    message_id: str
-    answer_id: str
-    text: str
-    title: str
-    metadata: Mapping[str, Any] | None
-    idempotency: Idempotency | None
-    resuming: bool
-    owner: int
-    now: int
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """The turn runs and is ours. `history` is newest first, at least as much as fits the model's window."""
-
-    turn: Turn
-    agent: Agent
-    history: tuple[PromptMessage, ...]
-    text: str
-    price: int
-    next_sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Existing:
-    """The Idempotency-Key has begun this turn before."""
-
-    turn: Turn
-
-
-@dataclass(frozen=True, slots=True)
-class LogRow:
-    """Events of one flush, with the sequence number of the first; the others follow without a gap."""
-
-    tenant_id: str
-    turn_id: str
-    epoch: int
-    first_sequence: int
-    events: Sequence[TurnEvent]
-
-
-@dataclass(frozen=True, slots=True)
-class TurnEnd:
-    """What the last transaction of a turn stores; `last_row` holds the events that no flush has taken."""
-
-    tenant_id: str
-    turn_id: str
-    epoch: int
-    owner: int
-    state: TurnState
-    text: str
-    prompt_tokens: int
-    completion_tokens: int
-    credits: int
-    error: str | None
-    last_row: LogRow
-    now: int
-
-
 class TenantStore(Protocol):
     """Tenants and the price table."""
 
     async def put(self, tenant: Tenant, now: int) -> str:
-        """Make the tenant what it says; `created`, `updated` or `unchanged`."""
+        """Make the tenant what it says; `created`, `updated` or `unchanged`.
+
+        Its credits are what it was ever granted: the balance moves by the difference to what that was before.
+        """
+        ...
+
+    async def granted(self, tenant_id: str) -> int:
+        """The credits that the tenant was ever granted."""
         ...
 
     async def get(self, tenant_id: str) -> Tenant | None:
@@ -162,108 +85,6 @@ class KeyStore(Protocol):
         ...
 
 
-class AgentStore(Protocol):
-    """Agents and the versions of what they are told."""
-
-    async def put(
-        self, tenant_id: str, agent_id: str | None, slug: str | None, name: str, definition: Mapping[str, Any], now: int
-    ) -> tuple[Agent, str]:
-        """Make an agent what it says, publishing a new version where it differs; and what was done.
-
-        It is the one of this id, else of this slug; a new one's slug is derived from its name where none is given.
-        """
-        ...
-
-    async def definitions(self, tenant_id: str) -> Sequence[tuple[Agent, Mapping[str, Any]]]:
-        """The tenant's agents with their published definitions as the manifest gave them, by slug."""
-        ...
-
-    async def set_default(self, tenant_id: str, agent_id: str | None) -> None:
-        """Which agent answers where a contract names none."""
-        ...
-
-    async def deploy(self, tenant_id: str, agent_id: str, deployment_id: str | None, channel: str, region: str) -> str:
-        """Make a deployment; `created`, `updated` or `unchanged`."""
-        ...
-
-    async def deployments(self, tenant_id: str, agent_id: str) -> Sequence[tuple[str, str, str]]:
-        """The agent's deployments: id, channel, region."""
-        ...
-
-
-class ConversationStore(Protocol):
-    """Conversations and their messages."""
-
-    async def get(self, tenant_id: str, conversation_id: str) -> Conversation | None:
-        """The tenant's conversation of this id."""
-        ...
-
-    async def messages(
-        self, tenant_id: str, conversation_id: str, *, limit: int | None = None, before: int | None = None
-    ) -> Sequence[Message]:
-        """Messages with text of users and agents, oldest first; the last `limit` of those numbered below `before`."""
-        ...
-
-    async def number_of(self, tenant_id: str, conversation_id: str, message_id: str) -> int | None:
-        """The number of a message of this conversation."""
-        ...
-
-
-class TurnStore(Protocol):
-    """Turns and their logs."""
-
-    def begin(self, request: TurnRequest) -> Pending[Begun | Existing]:
-        """Claim the idempotency key, load agent, conversation and history, store the message and the running turn.
-
-        Raises (from `applied`):
-            AgentNotFound, ConversationNotFound, KeyReused, Conflict, Unavailable
-        """
-        ...
-
-    async def claimed(self, tenant_id: str, idempotency: Idempotency) -> Turn | None:
-        """The turn that this Idempotency-Key began.
-
-        Raises:
-            KeyReused: it came with another body.
-        """
-        ...
-
-    async def flush(self, rows: Sequence[LogRow]) -> None:
-        """Append to the logs of running turns, all in one transaction."""
-        ...
-
-    async def finish(self, end: TurnEnd) -> None:
-        """Store the answer, the events that are left and the turn's state, all or nothing.
-
-        Raises:
-            Fenced: the turn is no longer this owner's.
-        """
-        ...
-
-    async def get(self, tenant_id: str, turn_id: str) -> Turn | None:
-        """The tenant's turn of this id."""
-        ...
-
-    async def answer(self, tenant_id: str, turn: Turn) -> str:
-        """The text of the turn's answer, empty where there is none."""
-        ...
-
-    async def events(self, tenant_id: str, turn_id: str) -> Sequence[Group]:
-        """What is kept of the turn's log, in the groups in which it was flushed, in order."""
-        ...
-
-    async def interrupt_orphans(self, runs_here: Callable[[str], bool], now: int) -> int:
-        """Close every running turn whose owner is dead, or is this process where it does not run; how many there were.
-
-        `runs_here` is asked from any thread, after the turn was seen as running in the store.
-        """
-        ...
-
-    async def prune(self, events_before: int, keys_before: int) -> None:
-        """Forget logs of turns and idempotency keys older than these times, in microseconds."""
-        ...
-
-
 class Store(Protocol):
     """Everything that is kept."""
 
@@ -288,13 +109,38 @@ class Store(Protocol):
         ...
 
     @property
+    def drafts(self) -> DraftStore:
+        """Agents as their owners change them."""
+        ...
+
+    @property
     def conversations(self) -> ConversationStore:
         """Conversations and messages."""
         ...
 
     @property
+    def search(self) -> SearchStore:
+        """Conversations as their tenant looks for them."""
+        ...
+
+    @property
     def turns(self) -> TurnStore:
         """Turns and their logs."""
+        ...
+
+    @property
+    def usage(self) -> UsageStore:
+        """What turns have used."""
+        ...
+
+    @property
+    def audit(self) -> AuditStore:
+        """Who changed what, when."""
+        ...
+
+    @property
+    def limits(self) -> LimitStore:
+        """Counts of requests that a restart must not forget."""
         ...
 
     def rehearsal(self) -> "Store":

@@ -7,7 +7,8 @@ import structlog
 
 from dragoman.core.errors import Unavailable
 from dragoman.core.events import CLOSING, Group, TurnEvent
-from dragoman.ports.store import LogRow, Store
+from dragoman.ports.store import Store
+from dragoman.ports.turns import LogRow
 
 FLUSH_INTERVAL = 0.25
 

@@ -12,6 +12,7 @@ from dragoman.services.live import Live
 SWEEP_INTERVAL = 5.0
 PRUNE_EVERY = 120
 KEYS_KEPT_US = 24 * 3600 * 1_000_000
+LONGEST_PAUSE_US = 24 * 3600 * 1_000_000
 
 _log = structlog.get_logger(__name__)
 
@@ -32,8 +33,10 @@ class Recovery:
         return interrupted
 
     async def prune(self) -> None:
-        """Forget logs past the resume window and idempotency keys past their day."""
+        """Forget logs past the resume window and idempotency keys past their day; end pauses past theirs."""
         now = now_us()
+        if ended := await self._store.turns.end_pauses(now - LONGEST_PAUSE_US, now):
+            _log.info("pauses_ended", turns=ended)
         await self._store.turns.prune(now - self._resume_window_us, now - KEYS_KEPT_US)
 
     async def run_for_ever(self) -> None:

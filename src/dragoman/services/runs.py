@@ -8,15 +8,15 @@ from typing import Literal
 from dragoman.core.answers import Answer
 from dragoman.core.commands import Cursor
 from dragoman.core.conversations import Turn
-from dragoman.core.events import Group, TextDelta
+from dragoman.core.events import Group, TextDelta, ToolCall
 from dragoman.ports.models import ModelPart, UsagePart
-from dragoman.ports.store import Begun
+from dragoman.ports.turns import Begun
 from dragoman.services.live import TurnLog
 
 
 @dataclass(slots=True)
 class Run:
-    """A turn that runs in this process."""
+    """A segment of a turn that runs in this process."""
 
     begun: Begun
     log: TurnLog
@@ -26,6 +26,7 @@ class Run:
     asking: bool = False
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    wanted: list[ToolCall] = field(default_factory=list)
 
     def take(self, parts: Sequence[ModelPart]) -> None:
         """Log what one read of the model brought, all at once."""
@@ -34,6 +35,8 @@ class Run:
             for part in parts:
                 if isinstance(part, UsagePart):
                     self.prompt_tokens, self.completion_tokens = part.prompt_tokens, part.completion_tokens
+                elif type(part) is ToolCall:
+                    self.wanted.append(part)
         if deltas:
             self.log.append(deltas)
 

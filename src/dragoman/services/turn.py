@@ -2,34 +2,37 @@
 
 import asyncio
 import contextlib
+import re
+from collections.abc import Callable
 
 import structlog
 
 from dragoman.core.clock import now_us
-from dragoman.core.commands import Cursor, StartTurn
-from dragoman.core.conversations import Turn, TurnState, title_from
-from dragoman.core.errors import Conflict, Invalid, KeyReused, TurnNotFound, Unavailable
+from dragoman.core.commands import AnswerCalls, Cursor, StartTurn
+from dragoman.core.conversations import Turn, title_from
+from dragoman.core.errors import Invalid, KeyReused, TurnNotFound, Unavailable
 from dragoman.core.events import (
-    Group,
-    TextDelta,
-    TurnCompleted,
-    TurnEvent,
-    TurnFailed,
+    ToolCall,
+    ToolCallReady,
     TurnInterrupted,
     TurnStarted,
-    TurnStopped,
 )
-from dragoman.core.ids import new_id
-from dragoman.core.prompt import compose, estimate_tokens, history_budget
+from dragoman.core.ids import new_id, prefixed
 from dragoman.ports.models import ModelError
-from dragoman.ports.store import Begun, Existing, Fenced, Pending, Store, TurnEnd, TurnRequest
+from dragoman.ports.store import Store
+from dragoman.ports.turns import Begun, Existing, Fenced, Pending, ResultsRequest, TurnRequest, Waiting
 from dragoman.services.attempts import Attempts
+from dragoman.services.closings import Closing, closing_of, end_of
+from dragoman.services.followers import Followers
 from dragoman.services.live import Live, TurnLog, settle_flush
 from dragoman.services.order import Order
+from dragoman.services.replays import replay
 from dragoman.services.runs import Run, Watch
 
 FINISH_PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 LAST_WORDS = 4.0
+
+_CALL_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 _log = structlog.get_logger(__name__)
 
@@ -43,8 +46,9 @@ class TurnRunner:
         self._attempts = attempts
         self._turn_timeout = turn_timeout
         self._order = Order()
+        self.followers = Followers()
         self._runs: dict[str, Run] = {}
-        self._claims: dict[tuple[str, str], tuple[str, asyncio.Future[Run | Turn]]] = {}
+        self._claims: dict[tuple[str, str], tuple[str, asyncio.Future[Run | Existing]]] = {}
         self.draining = False
 
     async def start(self, command: StartTurn) -> Watch:
@@ -55,22 +59,21 @@ class TurnRunner:
         Raises:
             AgentNotFound, ConversationNotFound, Conflict, KeyReused, Invalid, Unavailable
         """
-        if self.draining:
-            raise Unavailable("The server is shutting down", retry_after=5)
+        self._check_draining()
         if command.idempotency is None:
-            return await self._watch(await self._begin(command, None), command, joined=False)
+            return await self._watch(await self._begin(command, None), command.resume_after, joined=False)
         claim = (command.principal.tenant_id, command.idempotency.scope)
         if claim in self._claims:
             body_hash, begun = self._claims[claim]
             if body_hash != command.idempotency.body_hash:
                 raise KeyReused
-            return await self._watch(await asyncio.shield(begun), command, joined=True)
+            return await self._watch(await asyncio.shield(begun), command.resume_after, joined=True)
         begun = asyncio.get_running_loop().create_future()
         self._claims[claim] = (command.idempotency.body_hash, begun)
         try:
             earlier = await self._store.turns.claimed(command.principal.tenant_id, command.idempotency)
             again = earlier is not None and earlier.state in ("failed", "interrupted") and not command.resume_after
-            found = earlier if earlier is not None and not again else await self._begin(command, earlier)
+            found = Existing(earlier) if earlier and not again else await self._begin(command, earlier)
             begun.set_result(found)
         except BaseException as error:
             begun.set_exception(error if isinstance(error, Exception) else Unavailable())
@@ -78,15 +81,44 @@ class TurnRunner:
             raise
         finally:
             del self._claims[claim]
-        return await self._watch(found, command, joined=isinstance(found, Turn))
+        return await self._watch(found, command.resume_after, joined=isinstance(found, Existing))
 
-    async def _begin(self, command: StartTurn, earlier: Turn | None) -> "Run | Turn":
-        """Wait for the conversation, then store the message and the running turn; the model is asked meanwhile."""
-        deadline = asyncio.get_running_loop().time() + self._turn_timeout
+    async def answer_calls(self, command: AnswerCalls) -> Watch | Waiting:
+        """Store results of a paused turn's calls; when all have theirs, the turn runs on and can be watched.
+
+        Raises:
+            AgentNotFound, ConversationNotFound, Conflict, Invalid, Unavailable
+        """
+        self._check_draining()
+        principal = command.principal
+        request = ResultsRequest(
+            principal=principal,
+            agent_reference=command.agent_reference,
+            conversation_id=command.conversation_id,
+            results=command.results,
+            message_ids=[new_id() for _ in command.results],
+            answer_id=new_id(),
+            owner=self._store.owner,
+            now=now_us(),
+        )
+        turn_id = await self._store.turns.turn_of_call(
+            principal.tenant_id, command.conversation_id, command.results[-1][0]
+        )
+        found = await self._open(
+            principal.tenant_id,
+            command.conversation_id,
+            turn_id or new_id(),
+            lambda: self._store.turns.begin_segment(request),
+        )
+        if isinstance(found, Waiting):
+            return found
+        return await self._watch(found, command.resume_after, joined=isinstance(found, Existing))
+
+    async def _begin(self, command: StartTurn, earlier: Turn | None) -> "Run | Existing":
+        """Store the user's message and the running turn, when the conversation is free."""
         conversation_id = earlier.conversation_id if earlier else command.conversation_id
         request = TurnRequest(
-            tenant_id=command.principal.tenant_id,
-            key_id=command.principal.key_id,
+            principal=command.principal,
             agent_reference=command.agent_reference,
             conversation_id=command.conversation_id,
             new_conversation_id=new_id(),
@@ -100,43 +132,71 @@ class TurnRunner:
             resuming=command.resume_after is not None,
             owner=self._store.owner,
             now=now_us(),
+            client_id=command.client_id,
+            deployment=command.deployment,
+            context=command.context,
+            overrides=command.overrides,
         )
-        held = f"{request.tenant_id}/{conversation_id or request.new_conversation_id}"
+        found = await self._open(
+            request.tenant_id,
+            conversation_id or request.new_conversation_id,
+            request.turn_id,
+            lambda: self._store.turns.begin(request),
+        )
+        if isinstance(found, Waiting):
+            raise TypeError("a message waits for nothing")
+        return found
+
+    async def _open(
+        self,
+        tenant_id: str,
+        conversation_id: str,
+        turn_id: str,
+        begin: Callable[[], Pending[Begun | Existing]] | Callable[[], Pending[Begun | Existing | Waiting]],
+    ) -> "Run | Existing | Waiting":
+        """Wait for the conversation, then do a segment's first transaction; the model is asked meanwhile."""
+        deadline = asyncio.get_running_loop().time() + self._turn_timeout
+        held = f"{tenant_id}/{conversation_id}"
         await self._order.enter(held, self._turn_timeout)
         if self.draining:
             self._order.leave(held)
-            raise Unavailable("The server is shutting down", retry_after=5)
+            self._check_draining()
         # Recovery closes what runs in the store but not here: so it is here first.
-        log = TurnLog(request.tenant_id, request.turn_id)
+        log = TurnLog(tenant_id, turn_id)
         self._live.open(log)
         run = None
         try:
-            pending = self._store.turns.begin(request)
+            pending = begin()
             begun = await asyncio.shield(pending.applied)
-            if isinstance(begun, Existing):
+            if not isinstance(begun, Begun):
                 await pending.durable
-                return begun.turn
+                return begun
             run = Run(begun, log, deadline)
             log.number_from(begun.turn.epoch, begun.next_sequence)
             self._runs[begun.turn.id] = run
-            run.task = asyncio.create_task(self._live_through(run, pending, held))
+            run.task = asyncio.create_task(self._live_through(run, pending.durable, held))
             try:
                 await asyncio.shield(pending.durable)
             except Exception:
                 run.end("interrupted")
                 raise
+            self.followers.tell(run)
             return run
         finally:
             if run is None:
                 self._live.close(log)
                 self._order.leave(held)
 
-    async def _live_through(self, run: Run, pending: Pending[Begun | Existing], held: str) -> None:
+    def _check_draining(self) -> None:
+        if self.draining:
+            raise Unavailable("The server is shutting down", retry_after=5)
+
+    async def _live_through(self, run: Run, durable: asyncio.Future[None], held: str) -> None:
         """Run a turn to its end, whatever that is; nothing of it outlives this."""
         turn = run.begun.turn
         try:
             closing = await self._answer(run)
-            await pending.durable
+            await durable
             await self._finish(run, closing)
         except Exception as error:
             # Whether its beginning was stored is not known: whoever asked has been told, and recovery looks.
@@ -148,18 +208,19 @@ class TurnRunner:
             self._live.close(run.log)
             self._order.leave(held)
 
-    async def _answer(self, run: Run) -> TurnEvent:
+    async def _answer(self, run: Run) -> Closing:
         """Ask the model and log its answer; what closes the turn."""
-        turn, agent = run.begun.turn, run.begun.agent
-        choice, instructions = agent.definition.model, agent.definition.instructions
-        budget = history_budget(choice.context_tokens, choice.max_tokens, instructions, run.begun.text)
-        prompt = compose(instructions, run.begun.history, run.begun.text, budget)
-        run.log.append([TurnStarted(turn.id, turn.conversation_id, turn.answer_id, turn.answer_number, now_us())])
+        turn, agent, prompt = run.begun.turn, run.begun.agent, run.begun.prompt
+        choice, tools = agent.definition.model, agent.definition.client_tools
+        started = (turn.id, turn.conversation_id, turn.answer_id, turn.answer_number, now_us(), run.begun.first)
+        run.log.append([TurnStarted(*started)])
         failure = ""
         run.asking = True
         try:
             async with asyncio.timeout_at(run.deadline):
-                await self._attempts.ask(choice, prompt, run.take)
+                await self._attempts.ask(choice, prompt, run.take, tools)
+                if run.wanted:
+                    await self._ready_calls(run)
         except TimeoutError:
             failure = "The AI service took too long"
         except ModelError as error:
@@ -174,36 +235,32 @@ class TurnRunner:
             _log.exception("turn_failed", turn_id=turn.id, tenant_id=turn.tenant_id)
         run.asking = False
         run.ending = run.ending or "done"
-        if failure:
-            return TurnFailed(failure, now_us())
-        if run.ending == "interrupted":
-            return TurnInterrupted(now_us())
-        if not run.completion_tokens:
-            text = run.text
-            run.prompt_tokens = run.prompt_tokens or sum(estimate_tokens(message.content) for message in prompt)
-            run.completion_tokens = estimate_tokens(text) if text else 0
-        kind = TurnStopped if run.ending == "stopped" else TurnCompleted
-        price = run.begun.price if run.ending == "done" or run.text else 0
-        return kind(turn.model, run.prompt_tokens, run.completion_tokens, price, now_us())
+        return closing_of(run, failure)
 
-    async def _finish(self, run: Run, closing: TurnEvent) -> None:
-        """Store how the turn closed, then say so. A database that is away is waited for; then recovery does it."""
+    async def _ready_calls(self, run: Run) -> None:
+        """Log the calls that the model wants of the tools it was offered, each under an id new to the conversation."""
+        turn = run.begun.turn
+        offered = {tool.name for tool in run.begun.agent.definition.client_tools}
+        wanted = [call for call in run.wanted if call.name in offered]
+        if len(wanted) < len(run.wanted):
+            _log.warning("unknown_tools_called", turn_id=turn.id, tenant_id=turn.tenant_id)
+            if not wanted and not run.text:
+                raise ModelError("the model called nothing but tools that it was not offered")
+        ids = [call.id for call in wanted if _CALL_ID.fullmatch(call.id)]
+        taken = set(await self._store.turns.known_calls(turn.tenant_id, turn.conversation_id, ids))
+        run.wanted.clear()
+        for call in wanted:
+            call_id = call.id if call.id in ids and call.id not in taken else prefixed("call", new_id())
+            taken.add(call_id)
+            run.wanted.append(ToolCall(call_id, call.name, call.arguments))
+        if run.wanted:
+            run.log.append([ToolCallReady(*call) for call in run.wanted])
+
+    async def _finish(self, run: Run, closing: Closing) -> None:
+        """Store how the segment closed, then say so. A database that is away is waited for; then recovery does it."""
         turn = run.begun.turn
         await settle_flush(run.log)
-        end = TurnEnd(
-            tenant_id=turn.tenant_id,
-            turn_id=turn.id,
-            epoch=turn.epoch,
-            owner=self._store.owner,
-            state=_state_after(closing),
-            text=run.text,
-            prompt_tokens=run.prompt_tokens,
-            completion_tokens=run.completion_tokens,
-            credits=closing.credits if isinstance(closing, TurnCompleted | TurnStopped) else 0,
-            error=closing.message if isinstance(closing, TurnFailed) else None,
-            last_row=run.log.last_row(closing),
-            now=now_us(),
-        )
+        end = end_of(run, closing, self._store.owner)
         for pause in (*FINISH_PAUSES, None):
             try:
                 await self._store.turns.finish(end)
@@ -225,40 +282,32 @@ class TurnRunner:
                 break
         run.log.append([closing])
 
-    async def _watch(self, found: "Run | Turn", command: StartTurn, *, joined: bool) -> Watch:
-        """What a client sees of the turn that its request led to."""
-        cursor = command.resume_after
-        turn = found.begun.turn if isinstance(found, Run) else found
+    async def _watch(self, found: "Run | Existing", cursor: Cursor | None, *, joined: bool) -> Watch:
+        """What a client sees of the segment that its request led to."""
+        turn = found.begun.turn if isinstance(found, Run) else found.turn
         if cursor is not None and cursor.turn_id != turn.id:
-            raise Invalid("Last-Event-ID is of another turn than this Idempotency-Key's", field="Last-Event-ID")
+            raise Invalid("Last-Event-ID is of another turn than this request's", field="Last-Event-ID")
         if isinstance(found, Run):
             return Watch(turn, cursor, False, found)
-        if run := self._runs.get(turn.id):
-            return Watch(turn, cursor, False, run)
-        if turn.state == "running":
+        run = self._runs.get(turn.id)
+        if run is not None and (
+            found.answer_id == run.begun.turn.answer_id or (found.answer_id is None and not run.begun.goes_on)
+        ):
+            return Watch(run.begun.turn, cursor, False, run)
+        if turn.state == "running" and run is None:
             # Between our look and now it has ended, or it is another node's.
             turn = await self.get(turn.tenant_id, turn.id)
             if turn.state == "running":
                 raise Unavailable("This turn is being recovered", retry_after=5)
-        return Watch(turn, cursor, joined, None, await self._replay(turn, cursor))
+        replayed = await replay(self._store, turn, found.answer_id, whole_log=cursor is not None)
+        return Watch(turn, cursor, joined, None, replayed)
 
-    async def _replay(self, turn: Turn, cursor: Cursor | None) -> list[Group]:
-        """A closed turn's last segment from its log, or, when that is gone, its answer in one piece."""
-        logged = list(await self._store.turns.events(turn.tenant_id, turn.id))
-        starts = [index for index, group in enumerate(logged) if isinstance(group.events[0], TurnStarted)]
-        if starts:
-            return logged[starts[-1] :]
-        if cursor is not None:
-            raise Conflict("The events of this turn are no longer kept; send the request without Last-Event-ID")
-        text = await self._store.turns.answer(turn.tenant_id, turn)
-        at = turn.finished_at or turn.created_at
-        outcome = (turn.model, turn.prompt_tokens, turn.completion_tokens, turn.credits, at)
-        events: list[TurnEvent] = [
-            TurnStarted(turn.id, turn.conversation_id, turn.answer_id, turn.answer_number, turn.created_at),
-            *([TextDelta(text)] if text else []),
-            TurnStopped(*outcome) if turn.state == "cancelled" else TurnCompleted(*outcome),
-        ]
-        return [Group(turn.epoch, 1, events)]
+    def running_in(self, tenant_id: str, conversation_id: str) -> Run | None:
+        """The segment that runs in a conversation."""
+        for run in self._runs.values():
+            if (run.begun.turn.tenant_id, run.begun.turn.conversation_id) == (tenant_id, conversation_id):
+                return run
+        return None
 
     async def get(self, tenant_id: str, turn_id: str) -> Turn:
         """The tenant's turn.
@@ -285,10 +334,8 @@ class TurnRunner:
 
     async def stop_conversation(self, tenant_id: str, conversation_id: str) -> Turn | None:
         """Stop whatever runs in a conversation; None where nothing does."""
-        for run in list(self._runs.values()):
-            if (run.begun.turn.tenant_id, run.begun.turn.conversation_id) == (tenant_id, conversation_id):
-                return await self.stop(tenant_id, run.begun.turn.id)
-        return None
+        run = self.running_in(tenant_id, conversation_id)
+        return await self.stop(tenant_id, run.begun.turn.id) if run is not None else None
 
     async def drain(self, grace: float) -> None:
         """Begin no more turns, let those that run end within `grace` seconds, then interrupt what is left."""
@@ -301,14 +348,3 @@ class TurnRunner:
                             for run in self._runs.values():
                                 run.end("interrupted")
                         await asyncio.wait([run.task for run in self._runs.values()])
-
-
-def _state_after(closing: TurnEvent) -> TurnState:
-    match closing:
-        case TurnCompleted():
-            return "completed"
-        case TurnStopped():
-            return "cancelled"
-        case TurnFailed():
-            return "failed"
-    return "interrupted"

@@ -11,8 +11,9 @@ from dragoman.core.commands import Idempotency
 from dragoman.core.conversations import Turn
 from dragoman.core.events import TextDelta, TurnCompleted, TurnEvent, TurnStarted
 from dragoman.core.ids import new_id
-from dragoman.core.tenants import ApiKey, Tenant
-from dragoman.ports.store import Begun, Existing, LogRow, Store, TurnEnd, TurnRequest
+from dragoman.core.tenants import ApiKey, Principal, Tenant
+from dragoman.ports.store import Store
+from dragoman.ports.turns import Begun, Existing, LogRow, TurnEnd, TurnRequest
 
 NOW = 1_800_000_000_000_000
 SCRIPTED = {"model": {"provider": "scripted", "name": "scripted"}}
@@ -42,8 +43,7 @@ def asked(
     store: Store, agent: Agent, text: str = "Hello", *, scope: str | None = None, body: str = "body", **more: Any
 ) -> TurnRequest:
     request = TurnRequest(
-        tenant_id=agent.tenant_id,
-        key_id="key",
+        principal=Principal(agent.tenant_id, "key", "secret"),
         agent_reference=agent.slug,
         conversation_id=None,
         new_conversation_id=new_id(),
@@ -103,16 +103,32 @@ def ending(store: Store, beginning: Begun, text: str = "Hi there", **more: Any) 
         turn_id=turn.id,
         epoch=turn.epoch,
         owner=store.owner,
+        answer_id=turn.answer_id,
         state="completed",
         text=text,
         prompt_tokens=7,
         completion_tokens=3,
         credits=5,
         error=None,
+        reserved=beginning.reserved,
+        charged=5,
         last_row=last,
         now=NOW + 1,
     )
     return replace(end, **more)
+
+
+async def balance(store: Store, tenant: str = "acme") -> int | None:
+    """A tenant's credits."""
+    found = await store.tenants.get(tenant)
+    assert found is not None
+    return found.credits
+
+
+async def answer(store: Store, turn: Turn) -> str:
+    """The text of a turn's last answer that was not replaced."""
+    answers = await store.turns.answers(turn.tenant_id, turn.id)
+    return (answers[-1].content or "") if answers else ""
 
 
 async def said(store: Store, agent: Agent, text: str, answer: str = "Hi there", **more: Any) -> Turn:

@@ -10,7 +10,8 @@ from dragoman.adapters.store import SqlStore, open_store
 from dragoman.core.errors import NameTaken
 from dragoman.core.ids import new_id
 from dragoman.core.tenants import ApiKey, Tenant
-from tests.adapters.store.scene import NOW, SCRIPTED, begun, key, said, settled
+from dragoman.ports.conversations import Window
+from tests.adapters.store.scene import NOW, SCRIPTED, balance, begun, key, said, settled
 
 OTHER_MODEL = {"model": {"provider": "scripted", "name": "another"}}
 
@@ -25,12 +26,22 @@ async def test_a_tenant_is_created_then_unchanged_then_updated(store: SqlStore) 
         assert await store.tenants.put(acme, NOW) == "updated"
 
 
-async def test_the_opening_balance_opens_once(store: SqlStore) -> None:
+async def test_a_grant_is_given_once_and_a_higher_one_adds_its_difference(store: SqlStore) -> None:
     await store.tenants.put(Tenant("acme", "Acme", credits=100), NOW)
-    assert await store.tenants.put(Tenant("acme", "Acme", credits=900), NOW) == "unchanged"
-    found = await store.tenants.get("acme")
-    assert found is not None
-    assert found.credits == 100
+    assert await store.tenants.put(Tenant("acme", "Acme", credits=100), NOW) == "unchanged"
+    assert await balance(store) == 100
+    assert await store.tenants.put(Tenant("acme", "Acme", credits=900), NOW) == "updated"
+    assert await balance(store) == 900
+    assert await store.tenants.granted("acme") == 900
+    assert await store.tenants.put(Tenant("acme", "Acme"), NOW) == "unchanged"
+    assert await balance(store) == 900
+
+
+async def test_a_tenant_that_was_not_metered_is_from_its_first_grant_on(store: SqlStore) -> None:
+    await store.tenants.put(Tenant("acme", "Acme"), NOW)
+    assert await balance(store) is None
+    assert await store.tenants.put(Tenant("acme", "Acme", credits=0), NOW) == "unchanged"
+    assert await balance(store) == 0
 
 
 async def test_tenants_are_listed_by_id_and_an_unknown_one_is_none(store: SqlStore) -> None:
@@ -221,7 +232,7 @@ async def test_a_conversation_and_its_messages_are_there_for_their_tenant_alone(
     found = await store.conversations.get("acme", turn.conversation_id)
     assert found is not None
     assert (found.agent_id, found.title, found.created_at) == (agent.id, "Hello", NOW)
-    messages = await store.conversations.messages("acme", turn.conversation_id)
+    messages = (await store.conversations.messages("acme", turn.conversation_id))[0]
     assert [(each.id, each.role, each.content, each.metadata) for each in messages] == [
         (turn.message_id, "user", "Hello", {"a": [1, None]}),
         (turn.answer_id, "assistant", "Hi", None),
@@ -229,7 +240,7 @@ async def test_a_conversation_and_its_messages_are_there_for_their_tenant_alone(
     number = await store.conversations.number_of("acme", turn.conversation_id, turn.message_id)
     assert number == messages[0].number
     assert await store.conversations.get("other", turn.conversation_id) is None
-    assert await store.conversations.messages("other", turn.conversation_id) == []
+    assert (await store.conversations.messages("other", turn.conversation_id))[0] == []
     assert await store.conversations.number_of("other", turn.conversation_id, turn.message_id) is None
     assert await store.conversations.number_of("acme", new_id(), turn.message_id) is None
 
@@ -240,11 +251,11 @@ async def test_messages_are_paged_from_the_newest_back(store: SqlStore) -> None:
     for question in ("3", "5"):
         await said(store, agent, question, str(int(question) + 1), conversation_id=first.conversation_id)
     listed = store.conversations.messages
-    last = await listed("acme", first.conversation_id, limit=2)
-    assert [each.content for each in last] == ["5", "6"]
-    before = await listed("acme", first.conversation_id, limit=3, before=last[0].number)
-    assert [each.content for each in before] == ["2", "3", "4"]
-    assert await listed("acme", first.conversation_id, before=0) == []
+    last, total = await listed("acme", first.conversation_id, Window(limit=2))
+    assert ([each.content for each in last], total) == (["5", "6"], 6)
+    before, total = await listed("acme", first.conversation_id, Window(limit=3, before=last[0].number))
+    assert ([each.content for each in before], total) == (["2", "3", "4"], 6)
+    assert await listed("acme", first.conversation_id, Window(before=0)) == ([], 6)
 
 
 async def test_a_rehearsal_tells_results_and_undoes_writes(store: SqlStore) -> None:
@@ -283,7 +294,7 @@ async def test_what_was_written_is_there_when_the_store_is_opened_again(url: str
     await store.close()
     assert kept[0] is not None
     assert kept[0].state == "completed"
-    assert [each.content for each in kept[1]] == ["Hello", "Hi"]
+    assert [each.content for each in kept[1][0]] == ["Hello", "Hi"]
 
 
 async def _found(store: SqlStore, digest: str) -> ApiKey:

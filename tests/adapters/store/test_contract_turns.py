@@ -12,10 +12,13 @@ from dragoman.core.errors import AgentNotFound, Conflict, ConversationNotFound, 
 from dragoman.core.events import CLOSING, Group, TextDelta, TurnCompleted
 from dragoman.core.ids import new_id, prefixed
 from dragoman.core.prompt import PromptMessage
-from dragoman.ports.store import Begun, Existing, Fenced, Store
+from dragoman.core.tenants import Principal
+from dragoman.ports.store import Store
+from dragoman.ports.turns import Begun, Existing, Fenced
 from tests.adapters.store.scene import (
     NOW,
     SCRIPTED,
+    answer,
     asked,
     begin,
     begun,
@@ -37,7 +40,8 @@ async def test_a_turn_is_applied_and_then_durable(store: SqlStore) -> None:
     await pending.durable
     assert isinstance(result, Begun)
     assert (result.turn.state, result.turn.epoch, result.next_sequence) == ("running", 1, 1)
-    assert (result.price, result.history, result.text, result.agent) == (4, (), "Hello", agent)
+    assert (result.price, result.reserved, result.agent) == (4, 0, agent)
+    assert result.prompt == (PromptMessage("user", "Hello"),)
     assert await store.turns.get("acme", result.turn.id) == result.turn
 
 
@@ -68,7 +72,9 @@ async def test_a_foreign_agent_is_as_absent(store: SqlStore) -> None:
     await settled(store, "other", "Other Agent")
     for reference in (agent.id, agent.slug):
         with pytest.raises(AgentNotFound):
-            await store.turns.begin(asked(store, agent, tenant_id="other", agent_reference=reference)).applied
+            await store.turns.begin(
+                asked(store, agent, principal=Principal("other", "key", "secret"), agent_reference=reference)
+            ).applied
 
 
 async def test_a_foreign_conversation_is_as_absent_and_nothing_is_left(store: SqlStore) -> None:
@@ -81,7 +87,7 @@ async def test_a_foreign_conversation_is_as_absent_and_nothing_is_left(store: Sq
         with pytest.raises(ConversationNotFound):
             await store.turns.begin(request).applied
         await _assert_no_trace(store, request.turn_id, request.new_conversation_id)
-    assert len(await store.conversations.messages("other", foreign)) == 2
+    assert len((await store.conversations.messages("other", foreign))[0]) == 2
 
 
 async def test_a_foreign_turn_is_as_absent(store: SqlStore) -> None:
@@ -89,8 +95,8 @@ async def test_a_foreign_turn_is_as_absent(store: SqlStore) -> None:
     await settled(store, "other")
     assert await store.turns.get("other", turn.id) is None
     assert await store.turns.events("other", turn.id) == []
-    assert await store.turns.answer("other", turn) == ""
-    assert await store.turns.answer("acme", turn) == "Hi"
+    assert await store.turns.answers("other", turn.id) == []
+    assert await answer(store, turn) == "Hi"
 
 
 async def test_a_refusal_does_not_fail_the_turns_beside_it(store: SqlStore) -> None:
@@ -135,7 +141,7 @@ async def test_a_turn_ends_with_its_answer_its_last_events_and_its_state(store: 
     assert kept == replace(
         turn, state="completed", prompt_tokens=7, completion_tokens=3, credits=5, finished_at=NOW + 1
     )
-    messages = await store.conversations.messages("acme", turn.conversation_id)
+    messages = (await store.conversations.messages("acme", turn.conversation_id))[0]
     assert [(each.id, each.number) for each in messages] == [
         (turn.message_id, turn.answer_number - 1),
         (turn.answer_id, turn.answer_number),
@@ -153,7 +159,7 @@ async def test_an_end_by_somebody_else_is_fenced_and_stores_nothing(store: SqlSt
     with pytest.raises(Fenced):
         await store.turns.finish(replace(ending(store, beginning), **claim))
     assert await store.turns.get("acme", beginning.turn.id) == beginning.turn
-    assert len(await store.conversations.messages("acme", beginning.turn.conversation_id)) == 1
+    assert len((await store.conversations.messages("acme", beginning.turn.conversation_id))[0]) == 1
     assert await store.turns.events("acme", beginning.turn.id) == []
 
 
@@ -163,7 +169,7 @@ async def test_a_turn_ends_once_and_saying_so_again_changes_nothing(store: SqlSt
     await store.turns.finish(ending(store, beginning, "Another"))
     with pytest.raises(Fenced):
         await store.turns.finish(replace(ending(store, beginning, "Another"), state="failed"))
-    assert await store.turns.answer("acme", beginning.turn) == "Hi there"
+    assert await answer(store, beginning.turn) == "Hi there"
 
 
 async def test_an_answer_may_hold_any_character(store: SqlStore) -> None:
@@ -172,7 +178,7 @@ async def test_an_answer_may_hold_any_character(store: SqlStore) -> None:
     kept = await store.turns.get("acme", beginning.turn.id)
     assert kept is not None
     assert kept.state == "completed"
-    assert (await store.turns.answer("acme", beginning.turn)).endswith(", \u2028, \U0001f600")
+    assert (await answer(store, beginning.turn)).endswith(", \u2028, \U0001f600")
 
 
 async def test_flushed_events_come_back_in_order_without_gaps(store: SqlStore) -> None:
@@ -206,7 +212,7 @@ async def test_a_request_that_came_before_finds_its_turn(store: SqlStore) -> Non
     again = await begin(store, asked(store, agent, scope="once"))
     assert isinstance(again, Existing)
     assert (again.turn.id, again.turn.state) == (first.turn.id, "completed")
-    assert len(await store.conversations.messages("acme", first.turn.conversation_id)) == 2
+    assert len((await store.conversations.messages("acme", first.turn.conversation_id))[0]) == 2
 
 
 async def test_a_key_that_comes_with_another_body_is_refused(store: SqlStore) -> None:
@@ -253,12 +259,12 @@ async def test_a_turn_that_failed_runs_again_on_the_same_message(store: SqlStore
     assert (again.turn.id, again.turn.message_id, again.turn.epoch) == (turn.id, turn.message_id, 2)
     assert (again.turn.state, again.turn.error, again.turn.answer_id) == ("running", None, request.answer_id)
     assert again.turn.answer_number > turn.answer_number
-    assert (again.next_sequence, again.history, again.text) == (4, (), "Hello")
+    assert (again.next_sequence, again.prompt) == (4, (PromptMessage("user", "Hello"),))
     assert await store.turns.get("acme", turn.id) == replace(
         again.turn, prompt_tokens=7, completion_tokens=3, credits=5
     )
     await store.turns.finish(ending(store, again, "Whole"))
-    messages = await store.conversations.messages("acme", turn.conversation_id)
+    messages = (await store.conversations.messages("acme", turn.conversation_id))[0]
     assert [each.role for each in messages].count("user") == 1
     groups = await store.turns.events("acme", turn.id)
     assert [(group.epoch, group.first_sequence, len(group.events)) for group in groups] == [(1, 1, 3), (2, 4, 3)]
@@ -271,7 +277,7 @@ async def test_what_a_failed_attempt_said_is_left_out_of_the_next_prompt(store: 
     again = await begun(store, agent, scope="once")
     await store.turns.finish(ending(store, again, "Whole"))
     following = await begun(store, agent, "More", conversation_id=first.turn.conversation_id)
-    assert following.history == (PromptMessage("assistant", "Whole"), PromptMessage("user", "Hello"))
+    assert following.prompt[:-1] == (PromptMessage("user", "Hello"), PromptMessage("assistant", "Whole"))
 
 
 async def test_many_retries_of_a_failed_turn_run_it_once(store: SqlStore) -> None:
@@ -314,7 +320,7 @@ async def test_forgetting_is_by_age(store: SqlStore) -> None:
     assert len(await store.turns.events("acme", new.turn.id)) == 1
     assert await store.turns.claimed("acme", Idempotency("old", "body")) is None
     assert await store.turns.claimed("acme", Idempotency("new", "body")) is not None
-    assert await store.turns.answer("acme", old.turn) == "Hi there"
+    assert await answer(store, old.turn) == "Hi there"
 
 
 async def _log(store: Store, turn_id: str) -> list[object]:
@@ -329,4 +335,4 @@ async def _log(store: Store, turn_id: str) -> list[object]:
 async def _assert_no_trace(store: SqlStore, turn_id: str, conversation_id: str) -> None:
     assert await store.turns.get("acme", turn_id) is None
     assert await store.conversations.get("acme", conversation_id) is None
-    assert await store.conversations.messages("acme", conversation_id) == []
+    assert (await store.conversations.messages("acme", conversation_id))[0] == []

@@ -4,14 +4,19 @@ import os
 from pathlib import Path
 
 from dragoman.adapters.store.agents import Agents, Definitions
+from dragoman.adapters.store.audit import Audit
 from dragoman.adapters.store.conversations import Conversations
+from dragoman.adapters.store.drafts import Drafts
 from dragoman.adapters.store.driver import Database, Rehearsal
 from dragoman.adapters.store.keys import Keys
+from dragoman.adapters.store.limits import Limits
 from dragoman.adapters.store.migrate import HEAD, migrate_postgres, migrate_sqlite
 from dragoman.adapters.store.postgres import PostgresDatabase
+from dragoman.adapters.store.search import Search
 from dragoman.adapters.store.sqlite import SqliteDatabase, check_file, lock_file, schema_version
 from dragoman.adapters.store.tenants import Tenants
 from dragoman.adapters.store.turns import Turns
+from dragoman.adapters.store.usage import Usage
 from dragoman.core.errors import Unavailable
 from dragoman.ports.store import StoreUnusable
 
@@ -26,8 +31,13 @@ class SqlStore:
         self.tenants = Tenants(database, definitions)
         self.keys = Keys(database)
         self.agents = Agents(database, definitions)
+        self.drafts = Drafts(database, definitions)
         self.conversations = Conversations(database)
+        self.search = Search(database)
+        self.limits = Limits(database)
         self.turns = Turns(database, definitions)
+        self.usage = Usage(database)
+        self.audit = Audit(database)
 
     def rehearsal(self) -> "SqlStore":
         return SqlStore(Rehearsal(self._database))

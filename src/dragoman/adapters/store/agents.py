@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from dragoman.adapters.store.driver import Database, Row, Transaction
+from dragoman.adapters.store.driver import Database, Row, Transaction, across_tenants
 from dragoman.core.agents import Agent, AgentDefinition, slugify
 from dragoman.core.clock import now_us
 from dragoman.core.errors import NameTaken
@@ -17,6 +17,7 @@ BY_ID = """SELECT id, slug, name, version FROM agents
     WHERE id = :reference AND tenant_id = :tenant_id AND deleted_at IS NULL"""
 BY_SLUG = """SELECT id, slug, name, version FROM agents
     WHERE slug = :reference AND tenant_id = :tenant_id AND deleted_at IS NULL"""
+PUBLIC = "SELECT tenant_id FROM agents WHERE id = :agent_id AND public = 1 AND deleted_at IS NULL"
 DEFINITION = """SELECT definition FROM agent_versions
     WHERE agent_id = :agent_id AND version = :version AND tenant_id = :tenant_id"""
 ALL = """SELECT a.id, a.slug, a.name, a.version, v.definition FROM agents a
@@ -24,13 +25,20 @@ ALL = """SELECT a.id, a.slug, a.name, a.version, v.definition FROM agents a
     WHERE a.tenant_id = :tenant_id AND a.deleted_at IS NULL ORDER BY a.slug"""
 TAKEN = "SELECT 1 FROM agents WHERE tenant_id = :tenant_id AND slug = :slug"
 NEW_AGENT = """INSERT INTO agents (id, tenant_id, slug, name, version, managed, public, created_at, updated_at)
-    VALUES (:agent_id, :tenant_id, :slug, :name, 1, 'manifest', :public, :now, :now) ON CONFLICT DO NOTHING"""
+    VALUES (:agent_id, :tenant_id, :slug, :name, 1, :managed, :public, :now, :now) ON CONFLICT DO NOTHING"""
 NEW_COUNTER = "INSERT INTO agent_counters (agent_id, tenant_id, last_number) VALUES (:agent_id, :tenant_id, 0)"
 NEW_VERSION = """INSERT INTO agent_versions (agent_id, version, tenant_id, definition, created_at)
     VALUES (:agent_id, :version, :tenant_id, :definition, :now)"""
 PUBLISH = """UPDATE agents
-    SET slug = :slug, name = :name, version = :version, public = :public, managed = 'manifest', updated_at = :now
+    SET slug = :slug, name = :name, version = :version, public = :public, managed = 'manifest', draft = NULL,
+        updated_at = :now
     WHERE id = :agent_id AND tenant_id = :tenant_id"""
+FROM_MANIFEST = "SELECT 1 FROM agents WHERE id = :agent_id AND tenant_id = :tenant_id AND managed = 'manifest'"
+# The slug of a deleted agent is free for another: until somebody names the agent by its id again, its own has the id
+# behind it, and no slug that can be asked for has this sign.
+TOMBSTONE = "~"
+REVIVE = """UPDATE agents SET deleted_at = NULL
+    WHERE id = :agent_id AND tenant_id = :tenant_id AND deleted_at IS NOT NULL"""
 SET_DEFAULT = "UPDATE tenants SET default_agent_id = :agent_id WHERE id = :tenant_id"
 DEPLOYMENT = """SELECT id FROM deployments
     WHERE tenant_id = :tenant_id AND agent_id = :agent_id AND channel = :channel AND region = :region"""
@@ -75,7 +83,7 @@ class Definitions:
         known = self._published.get((tenant_id, reference))
         if known is not None and now < known[0]:
             return known[1]
-        row = await _find(transaction, tenant_id, reference)
+        row = await find_row(transaction, tenant_id, reference)
         if row is None:
             return None
         agent_id, slug, name, version = row
@@ -107,22 +115,26 @@ class Agents:
         text = json.dumps(definition, ensure_ascii=False, sort_keys=True)
 
         async def job(transaction: Transaction) -> tuple[Agent, str]:
-            row = await _find(transaction, tenant_id, agent_id or slug or slugify(name))
+            if agent_id is not None:
+                await transaction.run(REVIVE, {"agent_id": agent_id, "tenant_id": tenant_id})
+            row = await find_row(transaction, tenant_id, agent_id or slug or slugify(name))
             ours = {
                 "tenant_id": tenant_id,
                 "definition": text,
                 "name": name,
+                "managed": "manifest",
                 "public": int(bool(definition.get("public"))),
                 "now": now,
             }
             if row is None:
-                return await _create(transaction, ours, agent_id or new_id(), slug), "created"
+                return await create(transaction, ours, agent_id or new_id(), slug), "created"
             found, old_slug, old_name, version = row
-            wanted_slug = slug or old_slug
+            wanted_slug = slug or old_slug.partition(TOMBSTONE)[0]
             current = await transaction.one(DEFINITION, {"agent_id": found, "version": version, "tenant_id": tenant_id})
             same = current is not None and current[0] == text
             agent = Agent(found, tenant_id, wanted_slug, name, version + (not same), _decoder.decode(text))
-            if same and (old_slug, old_name) == (wanted_slug, name):
+            known = await transaction.one(FROM_MANIFEST, {"agent_id": found, "tenant_id": tenant_id})
+            if same and known and (old_slug, old_name) == (wanted_slug, name):
                 return agent, "unchanged"
             if wanted_slug != old_slug and await transaction.one(TAKEN, {**ours, "slug": wanted_slug}):
                 raise NameTaken(f"the slug {wanted_slug!r} belongs to another agent of tenant {tenant_id!r}")
@@ -135,6 +147,21 @@ class Agents:
         done = await self._database.write(job)
         self._definitions.forget()
         return done
+
+    async def find(self, tenant_id: str, reference: str) -> Agent | None:
+        async def job(transaction: Transaction) -> Agent | None:
+            published = await self._definitions.published(transaction, tenant_id, reference)
+            return published.agent if published else None
+
+        return await self._database.read(job)
+
+    @across_tenants("who asks for a public agent has no credential: the agent says which tenant it is")
+    async def find_public(self, agent_id: str) -> str | None:
+        async def job(transaction: Transaction) -> str | None:
+            row = await transaction.one(PUBLIC, {"agent_id": agent_id})
+            return str(row[0]) if row else None
+
+        return await self._database.read(job)
 
     async def definitions(self, tenant_id: str) -> Sequence[tuple[Agent, Mapping[str, Any]]]:
         async def job(transaction: Transaction) -> list[tuple[Agent, Mapping[str, Any]]]:
@@ -177,13 +204,19 @@ class Agents:
         return await self._database.read(job)
 
 
-async def _find(transaction: Transaction, tenant_id: str, reference: str) -> Row | None:
+async def find_row(transaction: Transaction, tenant_id: str, reference: str) -> Row | None:
+    """The id, slug, name and version of the tenant's agent of this id or slug."""
     uuid = parse_id("agent", reference)
     by = {"reference": uuid or reference, "tenant_id": tenant_id}
     return await transaction.one(BY_ID if uuid else BY_SLUG, by)
 
 
-async def _create(transaction: Transaction, ours: Mapping[str, Any], agent_id: str, slug: str | None) -> Agent:
+async def create(transaction: Transaction, ours: Mapping[str, Any], agent_id: str, slug: str | None) -> Agent:
+    """Keep a new agent and its first version; without a slug it gets the first that is free for its name.
+
+    Raises:
+        NameTaken: the slug or the id belongs to another.
+    """
     tenant_id, name = str(ours["tenant_id"]), str(ours["name"])
     wanted = free = slug or slugify(name)
     copies = 1

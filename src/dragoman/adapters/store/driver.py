@@ -8,7 +8,7 @@ has no effects outside its transaction.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from dragoman.ports.store import Pending
+from dragoman.ports.turns import Pending
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])

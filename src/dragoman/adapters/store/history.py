@@ -1,19 +1,80 @@
-"""The newest messages of a conversation, as many as a model's window can hold. Knows no model."""
+"""What a model is asked, read from the store: the newest history that its window holds, and the round it is in.
 
-from dragoman.adapters.store.driver import Transaction
-from dragoman.core.prompt import MESSAGE_OVERHEAD_BYTES, PromptMessage
+Knows no model.
+"""
 
-NEWEST = """SELECT number, role, content FROM messages
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dragoman.adapters.store.driver import Row, Transaction
+from dragoman.core.agents import Agent
+from dragoman.core.events import ToolCall
+from dragoman.core.prompt import (
+    CallingMessage,
+    Overrides,
+    PromptMessage,
+    ResultMessage,
+    compose,
+    history_budget,
+    size_of,
+    system_text,
+)
+
+NEWEST = """SELECT number, role, content, tool_calls, tool_call_id FROM messages
     WHERE conversation_id = :conversation_id AND tenant_id = :tenant_id AND number < :below AND in_prompt = 1
     ORDER BY number DESC LIMIT :count"""
+ROUND = """SELECT number, role, content, tool_calls, tool_call_id FROM messages
+    WHERE conversation_id = :conversation_id AND tenant_id = :tenant_id AND turn_id = :turn_id AND in_prompt = 1
+    ORDER BY number"""
 
 FIRST_PAGE = 32
 LARGEST_PAGE = 512
-_ABOVE_ALL = 2**62
+ABOVE_ALL = 2**62
+
+
+def calls_text(calls: Sequence[ToolCall]) -> str | None:
+    """How calls are kept with their message."""
+    return json.dumps(calls) if calls else None
+
+
+def calls_of(text: str | None) -> tuple[ToolCall, ...]:
+    """The calls that a message keeps."""
+    return tuple(ToolCall(*call) for call in json.loads(text)) if text else ()
+
+
+async def prompt_of(
+    transaction: Transaction,
+    agent: Agent,
+    conversation_id: str,
+    current: Sequence[PromptMessage],
+    *,
+    overrides: Overrides,
+    context: Mapping[str, Any] | None,
+    below: int = ABOVE_ALL,
+) -> tuple[PromptMessage, ...]:
+    """What the model is asked: history numbered under `below`, then what this turn alone adds, then its round."""
+    definition = agent.definition
+    instructions = definition.instructions if overrides.system_prompt is None else overrides.system_prompt
+    system = system_text(instructions, context)
+    beside = (*overrides.prior, *current)
+    budget = history_budget(definition.model.context_tokens, definition.model.max_tokens, system, beside)
+    past = await newest(transaction, agent.tenant_id, conversation_id, budget, below=below) if below else []
+    return compose(system, past, beside, budget)
+
+
+async def round_of(
+    transaction: Transaction, tenant_id: str, conversation_id: str, turn_id: str
+) -> tuple[int, list[PromptMessage]]:
+    """A turn's question and the calls and results since, in order, and the number of the question."""
+    rows = await transaction.all(
+        ROUND, {"tenant_id": tenant_id, "conversation_id": conversation_id, "turn_id": turn_id}
+    )
+    return (int(rows[0][0]) if rows else 0), [_message(row) for row in rows]
 
 
 async def newest(
-    transaction: Transaction, tenant_id: str, conversation_id: str, budget: int, *, below: int = _ABOVE_ALL
+    transaction: Transaction, tenant_id: str, conversation_id: str, budget: int, *, below: int = ABOVE_ALL
 ) -> list[PromptMessage]:
     """Messages numbered under `below`, newest first, until they are more than `budget` bytes or there are no more.
 
@@ -26,13 +87,23 @@ async def newest(
         rows = await transaction.all(
             NEWEST, {"conversation_id": conversation_id, "tenant_id": tenant_id, "below": below, "count": count}
         )
-        for number, role, content in rows:
-            below = number
-            window.append(PromptMessage(role, content))
-            used += len(content.encode()) + MESSAGE_OVERHEAD_BYTES
+        for row in rows:
+            below = row[0]
+            message = _message(row)
+            window.append(message)
+            used += size_of(message)
             if used > budget:
                 return window
         if len(rows) < count:
             return window
         count = min(count * 4, LARGEST_PAGE)
     return window
+
+
+def _message(row: Row) -> PromptMessage:
+    _, role, content, calls, call_id = row
+    if calls:
+        return CallingMessage(role, content or "", calls_of(calls))
+    if call_id:
+        return ResultMessage(role, content or "", call_id)
+    return PromptMessage(role, content or "")

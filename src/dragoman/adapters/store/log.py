@@ -10,11 +10,14 @@ from typing import Any
 import msgspec
 
 from dragoman.core.events import (
+    Group,
     TextDelta,
+    ToolCallReady,
     TurnCompleted,
     TurnEvent,
     TurnFailed,
     TurnInterrupted,
+    TurnPaused,
     TurnStarted,
     TurnStopped,
 )
@@ -22,7 +25,9 @@ from dragoman.core.events import (
 _KINDS: dict[str, type[Any]] = {
     "s": TurnStarted,
     "t": TextDelta,
+    "k": ToolCallReady,
     "c": TurnCompleted,
+    "p": TurnPaused,
     "x": TurnStopped,
     "f": TurnFailed,
     "i": TurnInterrupted,
@@ -46,6 +51,13 @@ def decode(text: str) -> list[TurnEvent]:
     return [_KINDS[letter](*fields) for letter, *fields in _decoder.decode(text)]
 
 
-def text_of(events: Sequence[TurnEvent]) -> str:
-    """The answer's text so far."""
-    return "".join(event.text for event in events if type(event) is TextDelta)
+def text_of_last_segment(logged: Sequence[Group], epoch: int) -> str:
+    """What the answer of the newest segment says so far; what an earlier attempt said belongs to its own answer."""
+    pieces: list[str] = []
+    for group in logged:
+        for event in group.events if group.epoch == epoch else ():
+            if isinstance(event, TurnStarted):
+                pieces.clear()
+            elif isinstance(event, TextDelta):
+                pieces.append(event.text)
+    return "".join(pieces)

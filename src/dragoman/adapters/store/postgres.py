@@ -15,7 +15,8 @@ import asyncpg
 
 from dragoman.adapters.store.driver import Job, Params, Row
 from dragoman.core.errors import Unavailable
-from dragoman.ports.store import Pending, StoreUnusable
+from dragoman.ports.store import StoreUnusable
+from dragoman.ports.turns import Pending
 
 T = TypeVar("T")
 

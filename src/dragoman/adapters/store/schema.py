@@ -135,7 +135,14 @@ turns = Table(
     *(_text("key_id", null=True), _text("state"), _whole("epoch"), _whole("owner"), _text("message_id")),
     *(_text("answer_id"), _whole("answer_number"), _text("model"), _whole("prompt_tokens")),
     *(_whole("completion_tokens"), _whole("credits"), _text("error", null=True), _whole("created_at")),
-    *(_whole("finished_at", null=True), _key("id")),
+    *(_whole("finished_at", null=True), _text("overrides", null=True), _key("id")),
+    Index(None, "tenant_id", "created_at"),
+    Index(
+        "ix_turns_paused",
+        "conversation_id",
+        sqlite_where=text("state = 'paused'"),
+        postgresql_where=text("state = 'paused'"),
+    ),
     Index(
         "ix_turns_running",
         "conversation_id",
@@ -155,21 +162,38 @@ turn_events = Table(
     sqlite_with_rowid=False,
 )
 
+# `message_id` is the answer that wants the call, `result_id` its result as a message, `opened_id` the answer of the
+# segment that this result has opened: the last of a turn's open calls does.
 tool_calls = Table(
     "tool_calls",
     metadata,
     *(_text("id"), _text("tenant_id"), _text("conversation_id"), _text("turn_id"), _text("message_id")),
     *(_text("call_id"), _text("name"), _text("arguments"), _text("state"), _text("result", null=True)),
-    *(_whole("created_at"), _whole("finished_at", null=True), _key("id")),
+    *(_whole("created_at"), _whole("finished_at", null=True), _text("result_id", null=True)),
+    *(_text("opened_id", null=True), _key("id")),
     UniqueConstraint("conversation_id", "call_id"),
+    Index(None, "turn_id"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    *(_text("tenant_id"), _text("user_id"), _whole("created_at"), _key("tenant_id", "user_id")),
+    sqlite_with_rowid=False,
+)
+
+spent_tickets = Table(
+    "spent_tickets",
+    metadata,
+    *(_text("tenant_id"), _text("id"), _whole("created_at"), _key("id"), Index(None, "created_at")),
+    sqlite_with_rowid=False,
 )
 
 idempotency = Table(
     "idempotency",
     metadata,
     *(_text("tenant_id"), _text("scope"), _text("body_hash"), _text("turn_id"), _whole("created_at")),
-    _key("tenant_id", "scope"),
-    Index(None, "created_at"),
+    *(_key("tenant_id", "scope"), Index(None, "created_at"), Index(None, "turn_id")),
     sqlite_with_rowid=False,
 )
 
@@ -237,7 +261,7 @@ outbox = Table(
     metadata,
     *(_text("id"), _text("tenant_id"), _text("conversation_id", null=True), _text("event"), _text("data")),
     *(_whole("created_at"), _key("id")),
-    Index(None, "tenant_id", "created_at"),
+    *(Index(None, "tenant_id", "created_at"), Index(None, "conversation_id")),
 )
 
 deliveries = Table(
@@ -247,7 +271,7 @@ deliveries = Table(
     *(_text("state"), _whole("attempts"), _whole("next_attempt_at", null=True), _whole("lease_owner", null=True)),
     *(_whole("leased_until", null=True), _whole("status", null=True), _text("answer", null=True)),
     *(_whole("created_at"), _whole("finished_at", null=True), _key("id")),
-    UniqueConstraint("endpoint_id", "event_id"),
+    *(UniqueConstraint("endpoint_id", "event_id"), Index(None, "event_id")),
     Index("ix_deliveries_due", "state", "next_attempt_at"),
 )
 

@@ -18,7 +18,8 @@ from typing import Any, Generic, TypeVar, cast
 
 from dragoman.adapters.store.driver import Job, Params, Row
 from dragoman.core.errors import Unavailable
-from dragoman.ports.store import Pending, StoreUnusable
+from dragoman.ports.store import StoreUnusable
+from dragoman.ports.turns import Pending
 
 T = TypeVar("T")
 

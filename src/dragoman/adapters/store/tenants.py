@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from dragoman.adapters.store.agents import PRICE, Definitions
 from dragoman.adapters.store.driver import Database, Transaction
+from dragoman.adapters.store.ledger import GRANTED, grant
 from dragoman.core.tenants import Tenant
 
 _TENANT = "id, name, plan, credits, per_minute, per_day, default_agent_id"
@@ -12,8 +13,7 @@ TENANT = f"SELECT {_TENANT} FROM tenants WHERE id = :id"
 ALL = f"SELECT {_TENANT} FROM tenants ORDER BY id"
 NEW = """INSERT INTO tenants
     (id, name, plan, credits, per_minute, per_day, default_agent_id, allow_private, created_at, updated_at)
-    VALUES (:id, :name, :plan, :credits, :per_minute, :per_day, NULL, 0, :now, :now)"""
-# The opening balance opens once: what a tenant has used since is not given back by the same manifest.
+    VALUES (:id, :name, :plan, NULL, :per_minute, :per_day, NULL, 0, :now, :now)"""
 CHANGE = """UPDATE tenants
     SET name = :name, plan = :plan, per_minute = :per_minute, per_day = :per_day, updated_at = :now WHERE id = :id"""
 PRICES = "SELECT model, credits_per_turn FROM prices ORDER BY model"
@@ -33,7 +33,6 @@ class Tenants:
             "id": tenant.id,
             "name": tenant.name,
             "plan": tenant.plan,
-            "credits": tenant.credits,
             "per_minute": tenant.per_minute,
             "per_day": tenant.per_day,
             "now": now,
@@ -43,11 +42,14 @@ class Tenants:
             found = await transaction.one(TENANT, {"id": tenant.id})
             if found is None:
                 await transaction.run(NEW, row)
+            # What a tenant was granted is brought to what is said: the same manifest gives nothing twice.
+            granted = tenant.credits is not None and await grant(transaction, tenant.id, tenant.credits, now)
+            if found is None:
                 return "created"
-            if tuple(found[1:3]) + tuple(found[4:6]) == (tenant.name, tenant.plan, tenant.per_minute, tenant.per_day):
-                return "unchanged"
-            await transaction.run(CHANGE, row)
-            return "updated"
+            same = (tenant.name, tenant.plan, tenant.per_minute, tenant.per_day) == (*found[1:3], *found[4:6])
+            if not same:
+                await transaction.run(CHANGE, row)
+            return "unchanged" if same and not granted else "updated"
 
         return await self._database.write(job)
 
@@ -55,6 +57,13 @@ class Tenants:
         async def job(transaction: Transaction) -> Tenant | None:
             row = await transaction.one(TENANT, {"id": tenant_id})
             return Tenant(*row) if row else None
+
+        return await self._database.read(job)
+
+    async def granted(self, tenant_id: str) -> int:
+        async def job(transaction: Transaction) -> int:
+            row = await transaction.one(GRANTED, {"tenant_id": tenant_id})
+            return int(row[0]) if row else 0
 
         return await self._database.read(job)
 

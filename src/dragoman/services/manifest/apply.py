@@ -110,8 +110,10 @@ class Manifests:
                 tenant.id, kept.id, deployment.id, deployment.channel, deployment.region
             )
             applied.note(done, f"deployment {tenant.id}/{kept.slug}/{deployment.channel}/{deployment.region}")
-        if agent.knowledge or agent.tools:
-            applied.notes.append(f"{what}: knowledge and tools are kept but not used by this version")
+        unused = ["knowledge"] if agent.knowledge else []
+        unused += sorted({f"{tool.type} tools" for tool in agent.tools if tool.type != "client"})
+        if unused:
+            applied.notes.append(f"{what}: {' and '.join(unused)} are kept but not used by this version")
 
     async def _set_default(self, tenant: Tenant, reference: str, slugs: dict[str, str]) -> str:
         agent_id = slugs.get(reference)
@@ -165,7 +167,7 @@ class Manifests:
     async def _export_tenant(self, tenant: CoreTenant) -> dict[str, Any]:
         found: dict[str, Any] = {"id": tenant.id, "name": tenant.name, "plan": tenant.plan}
         if tenant.credits is not None:
-            found["credits"] = tenant.credits
+            found["credits"] = await self._store.tenants.granted(tenant.id)
         limits = {"per_minute": tenant.per_minute, "per_day": tenant.per_day}
         if given := {name: value for name, value in limits.items() if value is not None}:
             found["limits"] = given

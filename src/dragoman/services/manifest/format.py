@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from dragoman.core.agents import EMBEDDED_MODEL, slugify
 from dragoman.core.errors import DragomanError
+from dragoman.core.text import can_be_kept
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 TenantId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -166,7 +167,7 @@ class Tenant(_Strict, frozen=True):
 
     id: TenantId
     name: Name | None = None
-    plan: Literal["free", "starter", "pro", "enterprise"] = "free"
+    plan: Literal["free", "starter", "pro", "enterprise"] = "enterprise"
     credits: Count | None = None
     limits: Limits | None = None
     default_agent: str | None = None
@@ -183,6 +184,7 @@ class Manifest(_Strict, frozen=True):
     tenants: tuple[Tenant, ...] = ()
 
 
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`(?: - at `\$(.*)`)?", re.DOTALL)
 _ELSEWHERE = re.compile(r"(.*?)(?: - at `\$(.*)`)?", re.DOTALL)
 
@@ -199,6 +201,8 @@ def read(text: str, source: str = "manifest") -> Manifest:
         raise ManifestError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise ManifestError(f"{source}: nested too deep") from error
+    if not can_be_kept(raw):
+        raise ManifestError(f"{source}: text must hold no U+0000 and no half of a surrogate pair")
     try:
         manifest = msgspec.convert(raw if raw is not None else {}, Manifest)
     except msgspec.ValidationError as error:
@@ -223,16 +227,33 @@ def _check(manifest: Manifest, source: str) -> None:
     for at, tenant in enumerate(manifest.tenants):
         _check_unique([key.name for key in tenant.keys], f"{source}: tenants[{at}].keys")
         for index, agent in enumerate(tenant.agents):
-            path = f"{source}: tenants[{at}].agents[{index}]"
-            if agent.model.provider == "openai":
-                for wanted in ("name", "base_url"):
-                    if getattr(agent.model, wanted) is None:
-                        raise ManifestError(f"{path}.model.{wanted}: provider openai needs it")
+            check_agent(agent, f"{source}: tenants[{at}].agents[{index}].")
         # What tells agents apart: the id, else the slug, else the slug that the name gives.
         path = f"{source}: tenants[{at}].agents"
         _check_unique([agent.slug or agent.id or slugify(agent.name) for agent in tenant.agents], path)
         _check_unique([agent.id or str(index) for index, agent in enumerate(tenant.agents)], path)
     _check_unique([tenant.id for tenant in manifest.tenants], f"{source}: tenants")
+
+
+def check_agent(agent: Agent, path: str = "") -> None:
+    """What types alone do not say of an agent; errors begin with `path`.
+
+    Raises:
+        ManifestError: its model lacks what its provider needs, or a tool of the client lacks a name of its own.
+    """
+    if agent.model.provider == "openai":
+        for wanted in ("name", "base_url"):
+            if getattr(agent.model, wanted) is None:
+                raise ManifestError(f"{path}model.{wanted}: provider openai needs it")
+    named: set[str] = set()
+    for index, tool in enumerate(agent.tools):
+        if tool.type != "client":
+            continue
+        if tool.name is None or not _TOOL_NAME.fullmatch(tool.name):
+            raise ManifestError(f"{path}tools[{index}].name: takes 1 to 64 letters, digits, underscores and hyphens")
+        if tool.name in named:
+            raise ManifestError(f"{path}tools[{index}].name: {tool.name!r} is there twice")
+        named.add(tool.name)
 
 
 def _check_unique(names: Sequence[str], path: str) -> None:

@@ -1,0 +1,388 @@
+"""How a turn begins, begins again or goes on: what its first transaction does. Knows no wire and no model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import msgspec
+
+from dragoman.adapters.store import calls, history, ledger, log
+from dragoman.adapters.store.agents import Definitions, Published
+from dragoman.adapters.store.driver import Row, Transaction
+from dragoman.core.agents import Agent
+from dragoman.core.conversations import Message, Turn
+from dragoman.core.errors import AgentNotFound, Conflict, ConversationNotFound, Forbidden, Invalid
+from dragoman.core.events import Group
+from dragoman.core.prompt import NO_OVERRIDES, CallingMessage, Overrides, PromptMessage
+from dragoman.core.tenants import Principal
+from dragoman.ports.turns import Begun, Existing, ResultsRequest, TurnRequest, Waiting
+
+TURN_COLUMNS = """id, tenant_id, conversation_id, agent_id, state, epoch, message_id, answer_id, answer_number, model,
+    created_at, prompt_tokens, completion_tokens, credits, error, finished_at,
+    (SELECT client_id FROM conversations named WHERE named.id = turns.conversation_id
+        AND named.tenant_id = turns.tenant_id) AS client_id"""
+
+TURN = f"SELECT {TURN_COLUMNS} FROM turns WHERE id = :turn_id AND tenant_id = :tenant_id"
+OVERRIDES = "SELECT overrides FROM turns WHERE id = :turn_id AND tenant_id = :tenant_id"
+# The row is written, not only read, so that it is held: a deletion waits for what begins in it, or comes before.
+CONVERSATION = """UPDATE conversations SET updated_at = :now WHERE id = :id AND tenant_id = :tenant_id
+    RETURNING agent_id, visitor_id, client_id, title, context"""
+NEW_CONVERSATION = """INSERT INTO conversations (id, tenant_id, agent_id, deployment_id, client_id, visitor_id, title,
+        context, status, created_at, updated_at, last_message_at)
+    VALUES (:id, :tenant_id, :agent_id, :deployment_id, :client_id, :visitor_id, :title,
+        :context, 'open', :now, :now, :now) ON CONFLICT DO NOTHING"""
+NAME = "UPDATE conversations SET title = :title WHERE id = :id AND tenant_id = :tenant_id"
+SET_CONTEXT = "UPDATE conversations SET context = :context WHERE id = :id AND tenant_id = :tenant_id"
+DEPLOYMENT = """SELECT id FROM deployments
+    WHERE tenant_id = :tenant_id AND agent_id = :agent_id AND channel = :channel AND region = :region"""
+NEW_TURN = """INSERT INTO turns (id, tenant_id, conversation_id, agent_id, agent_version, key_id, state, epoch, owner,
+        message_id, answer_id, answer_number, model, prompt_tokens, completion_tokens, credits, overrides, created_at)
+    VALUES (:id, :tenant_id, :conversation_id, :agent_id, :agent_version, :key_id, 'running', 1, :owner,
+        :message_id, :answer_id, :answer_number, :model, 0, 0, 0, :overrides, :now) ON CONFLICT DO NOTHING"""
+NEW_MESSAGE = """INSERT INTO messages
+    (id, tenant_id, conversation_id, agent_id, turn_id, number, role, content, metadata, agent_version, in_prompt,
+        created_at)
+    VALUES (:id, :tenant_id, :conversation_id, :agent_id, :turn_id, :number, 'user', :content, :metadata,
+        :agent_version, 1, :now)"""
+RUN_AGAIN = """UPDATE turns SET state = 'running', epoch = epoch + 1, owner = :owner, answer_id = :answer_id,
+        answer_number = :answer_number, agent_version = :agent_version, model = :model, error = NULL, finished_at = NULL
+    WHERE id = :turn_id AND tenant_id = :tenant_id"""
+HOLD_FAILED = """UPDATE turns SET owner = :owner
+    WHERE id = :turn_id AND tenant_id = :tenant_id AND epoch = :epoch AND state IN ('failed', 'interrupted')
+        AND NOT EXISTS (SELECT 1 FROM turns beside WHERE beside.conversation_id = turns.conversation_id
+            AND beside.tenant_id = :tenant_id AND beside.state = 'running')"""
+GO_ON = """UPDATE turns SET state = 'running', owner = :owner, answer_id = :answer_id, answer_number = :answer_number,
+        agent_version = :agent_version, model = :model, finished_at = NULL
+    WHERE id = :turn_id AND tenant_id = :tenant_id AND state = 'paused'"""
+HOLD = "UPDATE turns SET owner = :owner WHERE id = :turn_id AND tenant_id = :tenant_id AND state = 'paused'"
+PUT_ASIDE = """UPDATE messages SET in_prompt = CASE role WHEN 'user' THEN 1 ELSE 0 END
+    WHERE id IN (:message_id, :answer_id) AND tenant_id = :tenant_id"""
+RESULT = """SELECT id, number, role, content, created_at, conversation_id, tool_call_id FROM messages
+    WHERE id = :result_id AND tenant_id = :tenant_id"""
+EVENTS = """SELECT first_sequence, epoch, events FROM turn_events
+    WHERE turn_id = :turn_id AND tenant_id = :tenant_id ORDER BY first_sequence"""
+ANSWERING = "Another message is being answered in this conversation; send this one when its answer has come"
+
+
+async def begin(transaction: Transaction, definitions: Definitions, request: TurnRequest) -> Begun:
+    """Store a message and the running turn, in a conversation that is there or is begun with it."""
+    published = await _published(transaction, definitions, request.principal, request.agent_reference)
+    agent = published.agent
+    overrides = request.overrides
+    if overrides.system_prompt is not None and not (
+        agent.definition.allow_system_prompt and request.principal.type == "secret"
+    ):
+        raise Forbidden("This agent's instructions cannot be overridden with this credential")
+    deployment_id = await _deployment(transaction, request, agent)
+    # Rows that others wait for are taken in one order everywhere: tenant, conversation, turn, counter.
+    reserved = await ledger.reserve(transaction, request.tenant_id, request.turn_id, published.price, request.now)
+    found = None
+    if request.conversation_id is not None:
+        found = await _conversation(transaction, request, agent, request.conversation_id)
+    context = request.context
+    ours = {"tenant_id": request.tenant_id, "now": request.now}
+    if found is None:
+        conversation_id, client_id = await _new_conversation(transaction, request, agent, deployment_id)
+    else:
+        conversation_id, client_id = str(request.conversation_id), found[2]
+        await calls.cancel_paused(transaction, request.tenant_id, conversation_id, request.now)
+        if not found[3]:
+            await transaction.run(NAME, {**ours, "id": conversation_id, "title": request.title})
+        if context is not None:
+            await transaction.run(SET_CONTEXT, {**ours, "id": conversation_id, "context": json.dumps(context)})
+        elif found[4]:
+            context = json.loads(found[4])
+    prompt = await history.prompt_of(
+        transaction,
+        agent,
+        conversation_id,
+        (PromptMessage("user", request.text),),
+        overrides=overrides,
+        context=context,
+        below=history.ABOVE_ALL if found else 0,
+    )
+    turn = replace(await _store(transaction, request, agent, conversation_id), client_id=client_id)
+    return Begun(turn, agent, prompt, published.price, reserved, 1)
+
+
+async def begin_again(
+    transaction: Transaction,
+    definitions: Definitions,
+    principal: Principal,
+    earlier: Turn,
+    answer_id: str,
+    owner: int,
+    now: int,
+) -> Begun | Existing:
+    """Run a failed turn's last segment once more; what the failed attempt said is left out of later prompts."""
+    published = await _published(transaction, definitions, principal, earlier.agent_id)
+    ours = {"tenant_id": earlier.tenant_id, "turn_id": earlier.id, "id": earlier.conversation_id, "now": now}
+    price = 0 if earlier.credits else published.price
+    reserved = await ledger.reserve(transaction, earlier.tenant_id, earlier.id, price, now)
+    if await transaction.one(CONVERSATION, ours) is None:
+        raise ConversationNotFound
+    if not await transaction.run(HOLD_FAILED, {**ours, "owner": owner, "epoch": earlier.epoch}):
+        there = await find_turn(transaction, earlier.tenant_id, earlier.id)
+        if there is None or there.epoch == earlier.epoch:
+            raise Conflict(ANSWERING)
+        await ledger.settle(transaction, earlier.tenant_id, earlier.id, reserved, 0, now)
+        return Existing(there)  # another node was faster
+    number = await calls.numbers(transaction, earlier.tenant_id, earlier.agent_id, 1)
+    again = _segment(published.agent, owner, answer_id, number)
+    await transaction.run(RUN_AGAIN, {**ours, **again})
+    await transaction.run(PUT_ASIDE, {**ours, "message_id": earlier.message_id, "answer_id": earlier.answer_id})
+    turn = replace(earlier, epoch=earlier.epoch + 1, prompt_tokens=0, completion_tokens=0)
+    return await _going_on(transaction, published.agent, turn, again, price, reserved, now)
+
+
+async def go_on(
+    transaction: Transaction, definitions: Definitions, request: ResultsRequest
+) -> Begun | Existing | Waiting:
+    """Store results of calls, and run the turn on when none of its calls is open any more."""
+    published = await _published(transaction, definitions, request.principal, request.agent_reference)
+    agent, tenant_id = published.agent, request.tenant_id
+    if await _conversation(transaction, request, agent, request.conversation_id) is None:
+        raise ConversationNotFound
+    named = [
+        (await calls.find(transaction, tenant_id, request.conversation_id, call_id), call_id, content)
+        for call_id, content in request.results
+    ]
+    turn_id = str(named[-1][0][1])
+    if any(row[1] != turn_id for row, _, _ in named):
+        raise Invalid("Results of one request answer the calls of one answer", field="messages")
+    ours = {"tenant_id": tenant_id, "turn_id": turn_id, "owner": request.owner, "now": request.now}
+    fresh = [(row[0], call_id, content) for row, call_id, content in named if row[2] == "open"]
+    # The row is held before calls are counted: two last results at once would each see the other's call open.
+    if not fresh or not await transaction.run(HOLD, ours):
+        return await _repeated(transaction, definitions, request, named[-1][0])
+    first = await calls.numbers(transaction, tenant_id, agent.id, len(fresh))
+    result = {**ours, "conversation_id": request.conversation_id, "agent_id": agent.id}
+    result_id = ""
+    for number, ((call, call_id, content), result_id) in enumerate(
+        zip(fresh, request.message_ids, strict=False), start=first
+    ):
+        row = {**result, "id": result_id, "number": number, "call_id": call_id, "content": content}
+        await transaction.run(calls.RESULT, row)
+        if not await transaction.run(calls.ANSWER, {**ours, "id": call, "content": content, "result_id": result_id}):
+            raise Conflict("The call is being answered by another request")
+    waiting = await transaction.one(calls.STILL_OPEN, ours)
+    turn = await _turn(transaction, tenant_id, turn_id)
+    if waiting and waiting[0]:
+        return Waiting(turn, await _result(transaction, tenant_id, result_id))
+    number = await calls.numbers(transaction, tenant_id, agent.id, 1)
+    segment = _segment(agent, request.owner, request.answer_id, number)
+    await transaction.run(GO_ON, {**ours, **segment})
+    for stored in request.message_ids[: len(fresh)]:
+        await transaction.run(calls.OPENED, {**ours, "result_id": stored, "answer_id": request.answer_id})
+    return await _going_on(transaction, agent, turn, segment, 0, 0, request.now)
+
+
+async def _repeated(
+    transaction: Transaction, definitions: Definitions, request: ResultsRequest, call: Row
+) -> Begun | Existing | Waiting:
+    """What a result that came before has led to: a stored message, or a segment, which runs again if it failed."""
+    _, turn_id, _, result_id, opened_id = call
+    turn = await _turn(transaction, request.tenant_id, turn_id)
+    if opened_id is None:
+        return Waiting(turn, await _result(transaction, request.tenant_id, result_id))
+    if turn.state in ("failed", "interrupted"):
+        return await begin_again(
+            transaction, definitions, request.principal, turn, request.answer_id, request.owner, request.now
+        )
+    return Existing(turn, opened_id)
+
+
+async def _going_on(
+    transaction: Transaction,
+    agent: Agent,
+    turn: Turn,
+    segment: Mapping[str, Any],
+    price: int,
+    reserved: int,
+    now: int,
+) -> Begun:
+    """The turn as it runs in a later segment, or again, with the prompt for that."""
+    ours = {"tenant_id": turn.tenant_id, "turn_id": turn.id, "id": turn.conversation_id, "now": now}
+    number, current = await history.round_of(transaction, turn.tenant_id, turn.conversation_id, turn.id)
+    kept = await transaction.one(OVERRIDES, ours)
+    talk = await transaction.one(CONVERSATION, ours)
+    if talk is None:
+        raise ConversationNotFound
+    prompt = await history.prompt_of(
+        transaction,
+        agent,
+        turn.conversation_id,
+        current,
+        overrides=_overrides.decode(kept[0]) if kept and kept[0] else NO_OVERRIDES,
+        context=json.loads(talk[4]) if talk[4] else None,
+        below=number,
+    )
+    running = replace(
+        turn,
+        state="running",
+        answer_id=segment["answer_id"],
+        answer_number=segment["answer_number"],
+        model=segment["model"],
+        error=None,
+        finished_at=None,
+    )
+    logged = await events_of(transaction, turn.tenant_id, turn.id)
+    goes_on = any(isinstance(message, CallingMessage) for message in current)
+    return Begun(running, agent, prompt, price, reserved, following(logged), first=False, goes_on=goes_on)
+
+
+def _segment(agent: Agent, owner: int, answer_id: str, number: int) -> dict[str, Any]:
+    return {
+        "owner": owner,
+        "answer_id": answer_id,
+        "answer_number": number,
+        "agent_version": agent.version,
+        "model": agent.definition.model.name,
+    }
+
+
+async def _published(
+    transaction: Transaction, definitions: Definitions, principal: Principal, reference: str
+) -> Published:
+    published = await definitions.published(transaction, principal.tenant_id, reference)
+    if published is None or not principal.may_use(published.agent):
+        raise AgentNotFound(reference)
+    return published
+
+
+async def _conversation(
+    transaction: Transaction, request: TurnRequest | ResultsRequest, agent: Agent, conversation_id: str
+) -> Row | None:
+    """A conversation's row, None where there is none.
+
+    Raises:
+        ConversationNotFound: it is another agent's or visitor's.
+    """
+    wanted = {"id": conversation_id, "tenant_id": request.tenant_id, "now": request.now}
+    row = await transaction.one(CONVERSATION, wanted)
+    if row is not None and (row[0] != agent.id or not request.principal.may_read(row[1])):
+        raise ConversationNotFound
+    return row
+
+
+async def _new_conversation(
+    transaction: Transaction, request: TurnRequest, agent: Agent, deployment_id: str | None
+) -> tuple[str, str | None]:
+    """Begin a conversation; its id and the client's own name for it.
+
+    Raises:
+        ConversationNotFound: it was named, and the agent lets no client choose names.
+    """
+    if request.conversation_id is not None and (
+        request.client_id is None or not agent.definition.allow_client_conversation_ids
+    ):
+        raise ConversationNotFound
+    conversation_id = request.conversation_id or request.new_conversation_id
+    row = {
+        "id": conversation_id,
+        "tenant_id": request.tenant_id,
+        "agent_id": agent.id,
+        "deployment_id": deployment_id,
+        "client_id": request.client_id,
+        "visitor_id": request.principal.visitor_id,
+        "title": request.title,
+        "context": json.dumps(request.context) if request.context is not None else None,
+        "now": request.now,
+    }
+    if not await transaction.run(NEW_CONVERSATION, row):
+        raise Conflict(ANSWERING)  # another node has just begun it under the client's name
+    return conversation_id, request.client_id
+
+
+async def _deployment(transaction: Transaction, request: TurnRequest, agent: Agent) -> str | None:
+    """The deployment that a request names; None, the agent's default, where there is no such one.
+
+    Raises:
+        AgentNotFound: there is none and the agent is strict about it.
+    """
+    if request.deployment is None:
+        return None
+    channel, region = request.deployment
+    wanted = {"tenant_id": request.tenant_id, "agent_id": agent.id, "channel": channel, "region": region}
+    row = await transaction.one(DEPLOYMENT, wanted)
+    if row is None and agent.definition.strict_deployments:
+        raise AgentNotFound(request.agent_reference)
+    return str(row[0]) if row else None
+
+
+async def _store(transaction: Transaction, request: TurnRequest, agent: Agent, conversation_id: str) -> Turn:
+    """Store the running turn and the user's message."""
+    number = await calls.numbers(transaction, request.tenant_id, agent.id, 2)
+    turn = Turn(
+        id=request.turn_id,
+        tenant_id=request.tenant_id,
+        conversation_id=conversation_id,
+        agent_id=agent.id,
+        state="running",
+        epoch=1,
+        message_id=request.message_id,
+        answer_id=request.answer_id,
+        answer_number=number + 1,
+        model=agent.definition.model.name,
+        created_at=request.now,
+    )
+    overridden = request.overrides is not NO_OVERRIDES
+    row = {
+        **_segment(agent, request.owner, request.answer_id, number + 1),
+        "id": turn.id,
+        "tenant_id": turn.tenant_id,
+        "conversation_id": conversation_id,
+        "agent_id": agent.id,
+        "key_id": request.principal.key_id,
+        "message_id": turn.message_id,
+        "overrides": json.dumps(asdict(request.overrides)) if overridden else None,
+        "now": request.now,
+    }
+    if not await transaction.run(NEW_TURN, row):
+        raise Conflict(ANSWERING)
+    message = {
+        **row,
+        "id": turn.message_id,
+        "turn_id": turn.id,
+        "number": number,
+        "content": request.text,
+        "metadata": json.dumps(request.metadata) if request.metadata is not None else None,
+    }
+    await transaction.run(NEW_MESSAGE, message)
+    return turn
+
+
+async def find_turn(transaction: Transaction, tenant_id: str, turn_id: str) -> Turn | None:
+    """The tenant's turn of this id."""
+    row = await transaction.one(TURN, {"turn_id": turn_id, "tenant_id": tenant_id})
+    return Turn(*row) if row else None
+
+
+async def events_of(transaction: Transaction, tenant_id: str, turn_id: str) -> list[Group]:
+    """What is kept of a turn's log."""
+    rows = await transaction.all(EVENTS, {"turn_id": turn_id, "tenant_id": tenant_id})
+    return [Group(int(epoch), int(first), log.decode(events)) for first, epoch, events in rows]
+
+
+def following(logged: Sequence[Group]) -> int:
+    """The number that comes after these events."""
+    return logged[-1].first_sequence + len(logged[-1].events) if logged else 1
+
+
+async def _turn(transaction: Transaction, tenant_id: str, turn_id: str) -> Turn:
+    turn = await find_turn(transaction, tenant_id, turn_id)
+    if turn is None:
+        raise ConversationNotFound
+    return turn
+
+
+async def _result(transaction: Transaction, tenant_id: str, result_id: str) -> Message:
+    row = await transaction.one(RESULT, {"result_id": result_id, "tenant_id": tenant_id})
+    if row is None:
+        raise ConversationNotFound
+    message_id, number, role, content, created_at, conversation_id, call_id = row
+    return Message(message_id, number, role, content, created_at, None, conversation_id, (), call_id)
+
+
+_overrides = msgspec.json.Decoder(Overrides)

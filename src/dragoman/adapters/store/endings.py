@@ -1,0 +1,131 @@
+"""How a segment of a turn ends: its last transaction, or recovery in place of a dead owner. Knows no wire."""
+
+from collections.abc import Sequence
+
+from dragoman.adapters.store import calls, history, ledger, log
+from dragoman.adapters.store.beginnings import events_of, following
+from dragoman.adapters.store.driver import Row, Transaction
+from dragoman.core.events import ToolCall, TurnInterrupted
+from dragoman.ports.turns import Fenced, LogRow, TurnEnd
+
+NEW_ANSWER = """INSERT INTO messages
+    (id, tenant_id, conversation_id, agent_id, turn_id, number, role, content, tool_calls, agent_version, in_prompt,
+        created_at)
+    SELECT CAST(:id AS TEXT), CAST(:tenant_id AS TEXT), CAST(:conversation_id AS TEXT), CAST(:agent_id AS TEXT),
+        CAST(:turn_id AS TEXT), CAST(:number AS BIGINT), 'assistant', CAST(:content AS TEXT), CAST(:calls AS TEXT),
+        CAST(:agent_version AS BIGINT), 1, CAST(:now AS BIGINT)
+    WHERE EXISTS (SELECT 1 FROM conversations WHERE id = :conversation_id AND tenant_id = :tenant_id)"""
+FINISH = """UPDATE turns SET state = :state, prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens,
+        credits = :credits, error = :error, finished_at = :now
+    WHERE id = :turn_id AND tenant_id = :tenant_id AND state = 'running' AND epoch = :epoch AND owner = :owner
+        AND answer_id = :answer_id
+    RETURNING conversation_id, agent_id, agent_version, message_id, answer_id, answer_number"""
+FINISHED = """SELECT 1 FROM turns WHERE id = :turn_id AND tenant_id = :tenant_id AND state = :state AND epoch = :epoch
+    AND owner = :owner AND answer_id = :answer_id"""
+INTERRUPT = """UPDATE turns SET epoch = epoch + 1, state = 'interrupted', finished_at = :now
+    WHERE id = :turn_id AND tenant_id = :tenant_id AND state = 'running' AND owner = :owner
+    RETURNING conversation_id, agent_id, agent_version, message_id, answer_id, answer_number"""
+LEAVE_OUT = "UPDATE messages SET in_prompt = 0 WHERE id = :message_id AND tenant_id = :tenant_id"
+MESSAGE_AT = """UPDATE conversations SET last_message_at = :now, updated_at = :now
+    WHERE id = :conversation_id AND tenant_id = :tenant_id"""
+# Nothing follows in the log of a turn that somebody else has taken over. A beginning that is not committed yet cannot
+# be seen here, so only a later epoch says so.
+APPEND = """INSERT INTO turn_events (turn_id, first_sequence, epoch, tenant_id, events, created_at)
+    SELECT CAST(:turn_id AS TEXT), CAST(:first_sequence AS BIGINT), CAST(:epoch AS BIGINT), CAST(:tenant_id AS TEXT),
+        CAST(:events AS TEXT), CAST(:now AS BIGINT)
+    WHERE NOT EXISTS (SELECT 1 FROM turns WHERE id = :turn_id AND tenant_id = :tenant_id AND epoch > :epoch)
+    ON CONFLICT (turn_id, first_sequence) DO UPDATE SET events = excluded.events, epoch = excluded.epoch"""
+
+
+async def finish(transaction: Transaction, end: TurnEnd) -> None:
+    """Store the answer, its calls, the events that are left, what it cost and the segment's end.
+
+    Raises:
+        Fenced: the turn is no longer this owner's.
+    """
+    known = {
+        "turn_id": end.turn_id,
+        "tenant_id": end.tenant_id,
+        "epoch": end.epoch,
+        "owner": end.owner,
+        "state": end.state,
+        "answer_id": end.answer_id,
+    }
+    used = {
+        "prompt_tokens": end.prompt_tokens,
+        "completion_tokens": end.completion_tokens,
+        "credits": end.credits,
+        "error": end.error,
+        "now": end.now,
+    }
+    row = await transaction.one(FINISH, {**known, **used})
+    if row is None:
+        if await transaction.one(FINISHED, known):
+            return  # by an attempt whose acknowledgement was lost
+        raise Fenced(f"turn {end.turn_id} is no longer this owner's")
+    await ledger.settle(transaction, end.tenant_id, end.turn_id, end.reserved, end.charged, end.now)
+    await _store_answer(transaction, end.tenant_id, end.turn_id, row, end.text, end.calls, end.now)
+    await append(transaction, [end.last_row], end.now)
+
+
+async def interrupt(transaction: Transaction, owner: int, running: Row, now: int) -> int:
+    """Close a running turn (its id, tenant, epoch and credits) whose owner died; 1 where it was still open."""
+    turn_id, tenant_id, epoch, charged = str(running[0]), str(running[1]), int(running[2]), int(running[3])
+    row = await transaction.one(INTERRUPT, {"turn_id": turn_id, "tenant_id": tenant_id, "owner": owner, "now": now})
+    if row is None:
+        return 0
+    logged = await events_of(transaction, tenant_id, turn_id)
+    text = log.text_of_last_segment(logged, epoch)
+    await ledger.refund(transaction, tenant_id, turn_id, charged, now)
+    await _store_answer(transaction, tenant_id, turn_id, row, text, (), now)
+    last = LogRow(tenant_id, turn_id, epoch + 1, following(logged), [TurnInterrupted(now)])
+    await append(transaction, [last], now)
+    return 1
+
+
+async def append(transaction: Transaction, rows: Sequence[LogRow], now: int) -> None:
+    """Add rows to the logs of turns."""
+    await transaction.many(
+        APPEND,
+        [
+            {
+                "turn_id": row.turn_id,
+                "first_sequence": row.first_sequence,
+                "epoch": row.epoch,
+                "tenant_id": row.tenant_id,
+                "events": log.encode(row.events),
+                "now": now,
+            }
+            for row in rows
+        ],
+    )
+
+
+async def _store_answer(
+    transaction: Transaction,
+    tenant_id: str,
+    turn_id: str,
+    closed: Row,
+    text: str,
+    wanted: Sequence[ToolCall],
+    now: int,
+) -> None:
+    """Keep what was answered; a question that got nothing is left out of later prompts."""
+    conversation_id, agent_id, agent_version, message_id, answer_id, answer_number = closed
+    ours = {"tenant_id": tenant_id, "conversation_id": conversation_id, "turn_id": turn_id, "now": now}
+    if text or wanted:
+        answer = {
+            **ours,
+            "id": answer_id,
+            "agent_id": agent_id,
+            "number": answer_number,
+            "content": text.replace("\0", "\ufffd") or None,  # PostgreSQL's text cannot hold it
+            "calls": history.calls_text(wanted),
+            "agent_version": agent_version,
+        }
+        kept = await transaction.run(NEW_ANSWER, answer)
+        if wanted and kept:
+            await calls.open_calls(transaction, tenant_id, conversation_id, turn_id, answer_id, wanted, now)
+    else:
+        await transaction.run(LEAVE_OUT, {"message_id": message_id, "tenant_id": tenant_id})
+    await transaction.run(MESSAGE_AT, ours)

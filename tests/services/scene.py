@@ -1,0 +1,76 @@
+"""A runner over a real store, with a model that speaks when it is told to."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from dragoman.adapters.store import SqlStore
+from dragoman.core.agents import ModelChoice, Tool
+from dragoman.core.answers import Answer
+from dragoman.core.commands import AnswerCalls, Idempotency, StartTurn
+from dragoman.core.events import TextDelta, ToolCall
+from dragoman.core.prompt import PromptMessage
+from dragoman.core.tenants import Principal
+from dragoman.ports.models import ModelPart
+from dragoman.services.attempts import Attempts
+from dragoman.services.live import Live
+from dragoman.services.turn import TurnRunner
+
+SOON = 5.0
+
+
+class Speaker:
+    """A model whose answers are said by the test: `say` to an answer in the order in which they were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[asyncio.Queue[str | ToolCall | None]] = []
+        self.prompts: list[Sequence[PromptMessage]] = []
+
+    async def stream(
+        self, choice: ModelChoice, prompt: Sequence[PromptMessage], tools: Sequence[Tool] = ()
+    ) -> AsyncIterator[Sequence[ModelPart]]:
+        words: asyncio.Queue[str | ToolCall | None] = asyncio.Queue()
+        self.asked.append(words)
+        self.prompts.append(prompt)
+        while (word := await words.get()) is not None:
+            yield (TextDelta(word) if isinstance(word, str) else word,)
+
+    def upstream(self, choice: ModelChoice) -> str:
+        return "speaker"
+
+    async def say(self, *words: str | ToolCall | None, to: int = -1) -> None:
+        """Say these words and calls, None for the end, to the one asked last, and let them be heard."""
+        async with asyncio.timeout(SOON):
+            while not self.asked:
+                await asyncio.sleep(0)
+        for word in words:
+            self.asked[to].put_nowait(word)
+        await asyncio.sleep(0.02)
+
+
+class World:
+    """A runner over a store with two tenants that have an agent each."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self.store = store
+        self.speaker = Speaker()
+        self.live = Live(store)
+        self.runner = TurnRunner(store, self.live, Attempts(self.speaker, 30, 30), 60)
+
+    def command(
+        self, text: str = "hello", *, conversation: str | None = None, key: str | None = None, tenant: str = "acme"
+    ) -> StartTurn:
+        return StartTurn(
+            principal=Principal(tenant, f"key of {tenant}", "secret"),
+            agent_reference="agent",
+            text=text,
+            conversation_id=conversation,
+            idempotency=Idempotency(key, "body") if key else None,
+        )
+
+    def results(self, conversation: str, *pairs: tuple[str, str]) -> AnswerCalls:
+        return AnswerCalls(Principal("acme", "key of acme", "secret"), "agent", conversation, pairs)
+
+
+async def whole(answer: "asyncio.Task[Answer]") -> Answer:
+    async with asyncio.timeout(SOON):
+        return await answer
