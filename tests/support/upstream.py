@@ -4,15 +4,19 @@
 The name of the model is a list of directives, such as `tokens=64,delay=0.02` or `tokens=8,fault=reset`:
 
     tokens=N  delay=S  slow_first=S     how many tokens, seconds between them, seconds before the first
-    echo  prompt                        answer with the last user message, or with the messages as JSON
+    echo  prompt  offered               answer with the last user message, or with the messages or the tools as JSON
+    calls=N  rounds=M                   want N calls of the offered tools, in the first M answers to a user message
+                                        (one); after them say `id=content` of each result, or what is said above
+    called=NAME  args                   call this instead; give the last user message as arguments, to the letter
+    same_ids  no_ids                    number the calls of each answer from 1, or leave their ids out
     crlf  split                         end lines by CRLF; write in pieces of seven bytes
     json                                one whole answer, whatever `stream` says
     status=N  retry_after=S  times=N    refuse, always or the first N requests for this name
     stall_before  stall_within          say nothing at all, or nothing more
-    reset  truncate                     break off after half of the tokens by RST, or by FIN within the body
+    reset  truncate                     break off after half of the deltas by RST, or by FIN within the body
     no_done  no_finish                  end the body without `[DONE]`, or without a finish reason either
     hold                                send all but the end of the body
-    bad_utf8  bad_json  error           break the stream's content after half of the tokens
+    bad_utf8  bad_json  error           break the stream's content after half of the deltas
     huge_line  endless                  a line of 10 MB; tokens without end
 """
 
@@ -25,6 +29,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any, Self
 
 DEFAULT_TOKENS = 16
@@ -55,14 +60,50 @@ class Directives:
         return float(self._values.get(name, default))
 
 
-def deltas_of(directives: Directives, messages: list[dict[str, Any]]) -> list[str]:
-    """The deltas of the answer, the same for the same request."""
+def texts_of(directives: Directives, request: dict[str, Any], calling: bool) -> list[str]:
+    """The pieces of the answer's text, the same for the same request."""
+    messages = request["messages"]
+    if "tokens" not in directives and calling:
+        return []
     if "echo" in directives:
         said = [message["content"] for message in messages if message["role"] == "user"]
         return [said[-1]] if said else []
     if "prompt" in directives:
         return [json.dumps(messages)]
+    if "offered" in directives:
+        return [json.dumps(request.get("tools"))]
+    if messages[-1]["role"] == "tool":
+        results = list(takewhile(lambda message: message["role"] == "tool", reversed(messages)))[::-1]
+        return ["; ".join(f"{result['tool_call_id']}={result['content']}" for result in results)]
     return [f"tok{number} " for number in range(int(directives.number("tokens", DEFAULT_TOKENS)))]
+
+
+def calls_of(directives: Directives, request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The calls of the answer, each with an id of its own in the conversation unless the directives say otherwise."""
+    called = directives.text("called")
+    names = [called] if called else [tool["function"]["name"] for tool in request.get("tools") or []]
+    messages = request["messages"]
+    round_of = list(takewhile(lambda message: message["role"] != "user", reversed(messages)))
+    if not names or sum("tool_calls" in message for message in round_of) >= directives.number("rounds", 1):
+        return []
+    earlier = 0 if "same_ids" in directives else sum(len(message.get("tool_calls", ())) for message in messages)
+    calls = []
+    for number in range(1, int(directives.number("calls")) + 1):
+        said = messages[-1 - len(round_of)]["content"] if "args" in directives else json.dumps({"number": number})
+        function = {"name": names[(number - 1) % len(names)], "arguments": said}
+        id_of = {} if "no_ids" in directives else {"id": f"call_{earlier + number}"}
+        calls.append({**id_of, "type": "function", "function": function})
+    return calls
+
+
+def pieces_of(calls: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The deltas that calls are streamed in: what is called, then its arguments in two halves."""
+    for index, call in enumerate(calls):
+        arguments = call["function"]["arguments"]
+        half = len(arguments) // 2
+        yield {"tool_calls": [{**call, "index": index, "function": {**call["function"], "arguments": ""}}]}
+        for piece in (arguments[:half], arguments[half:]):
+            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
 
 
 def data_of(payload: Any) -> bytes:
@@ -173,31 +214,37 @@ class _Connection(asyncio.Protocol):
             self._next_request()
 
     def _whole_answer(self, directives: Directives, request: dict[str, Any]) -> dict[str, Any]:
-        deltas = deltas_of(directives, request["messages"])
-        message = {"role": "assistant", "content": "".join(deltas)}
+        calls = calls_of(directives, request)
+        texts = texts_of(directives, request, bool(calls))
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
+        if calls:
+            message |= {"content": message["content"] or None, "tool_calls": calls}
         return {
             "object": "chat.completion",
             "model": self._model,
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": usage_of(request, len(deltas)),
+            "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}],
+            "usage": usage_of(request, len(texts) + len(calls)),
         }
 
     async def _stream(self, directives: Directives, request: dict[str, Any]) -> None:
         self.transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
-        deltas = deltas_of(directives, request["messages"])
+        calls = calls_of(directives, request)
+        texts = texts_of(directives, request, bool(calls))
+        deltas = [*({"content": text} for text in texts), *pieces_of(calls)]
         await self._send(directives, data_of(chunk_of(self._model, {"role": "assistant", "content": ""})))
         await asyncio.sleep(directives.number("slow_first"))
         half = len(deltas) // 2
-        await self._send_tokens(directives, deltas[:half])
+        await self._send_deltas(directives, deltas[:half])
         if not await self._fault(directives, half):
             return
-        await self._send_tokens(directives, deltas[half:])
+        await self._send_deltas(directives, deltas[half:])
         if "no_finish" not in directives:
-            await self._send(directives, data_of(chunk_of(self._model, {}, "stop")))
+            await self._send(directives, data_of(chunk_of(self._model, {}, "tool_calls" if calls else "stop")))
             if (request.get("stream_options") or {}).get("include_usage"):
-                usage = {**chunk_of(self._model, {}), "choices": [], "usage": usage_of(request, len(deltas))}
+                counted = usage_of(request, len(texts) + len(calls))
+                usage = {**chunk_of(self._model, {}), "choices": [], "usage": counted}
                 await self._send(directives, data_of(usage))
             if "no_done" not in directives:
                 await self._send(directives, b"data: [DONE]\n\n")
@@ -205,15 +252,15 @@ class _Connection(asyncio.Protocol):
             await asyncio.Event().wait()
         self.transport.write(b"0\r\n\r\n")
 
-    async def _send_tokens(self, directives: Directives, deltas: list[str]) -> None:
+    async def _send_deltas(self, directives: Directives, deltas: list[dict[str, Any]]) -> None:
         delay = directives.number("delay")
         for delta in deltas:
-            await self._send(directives, data_of(chunk_of(self._model, {"content": delta})))
+            await self._send(directives, data_of(chunk_of(self._model, delta)))
             if delay:
                 await asyncio.sleep(delay)
 
     async def _fault(self, directives: Directives, sent: int) -> bool:
-        """What goes wrong after half of the tokens; False where nothing can follow."""
+        """What goes wrong after half of the deltas; False where nothing can follow."""
         if "stall_within" in directives:
             await asyncio.Event().wait()
         if "reset" in directives or "truncate" in directives:
@@ -224,7 +271,7 @@ class _Connection(asyncio.Protocol):
             return False
         if "endless" in directives:
             while True:
-                await self._send_tokens(directives, [f"tok{sent} "])
+                await self._send_deltas(directives, [{"content": f"tok{sent} "}])
                 await asyncio.sleep(0)
                 sent += 1
         for broken in self._broken_content(directives):
@@ -262,8 +309,8 @@ class _Connection(asyncio.Protocol):
 
 
 def usage_of(request: dict[str, Any], completion_tokens: int) -> dict[str, int]:
-    """The usage that the server claims: four characters of the prompt a token, and a token a delta."""
-    prompt_tokens = sum(len(message["content"]) for message in request["messages"]) // 4
+    """The usage that the server claims: four characters of the prompt a token; a token a piece of text, and a call."""
+    prompt_tokens = sum(len(message["content"] or "") for message in request["messages"]) // 4
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,

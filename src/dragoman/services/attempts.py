@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from dragoman.core.agents import ModelChoice
+from dragoman.core.agents import ModelChoice, Tool
 from dragoman.core.prompt import PromptMessage
 from dragoman.ports.models import ModelError, ModelPart, Models
 
@@ -59,6 +59,7 @@ class Attempts:
         choice: ModelChoice,
         prompt: Sequence[PromptMessage],
         take: Callable[[Sequence[ModelPart]], None],
+        tools: Sequence[Tool] = (),
     ) -> None:
         """Give each read's parts to `take` until the answer is whole. Nothing is asked again once a part has come.
 
@@ -72,7 +73,7 @@ class Attempts:
             breaker.admit(loop.time())
             heard = _Heard(take)
             try:
-                await self._attempt(choice, prompt, heard)
+                await self._attempt(choice, prompt, tools, heard)
             except ModelError as error:
                 if error.retriable:
                     breaker.failed(loop.time())
@@ -91,17 +92,19 @@ class Attempts:
                 breaker.succeeded()
                 return
 
-    async def _attempt(self, choice: ModelChoice, prompt: Sequence[PromptMessage], heard: "_Heard") -> None:
+    async def _attempt(
+        self, choice: ModelChoice, prompt: Sequence[PromptMessage], tools: Sequence[Tool], heard: "_Heard"
+    ) -> None:
         try:
             async with asyncio.timeout(self._first_token_timeout) as bound:
                 try:
-                    async for parts in self._models.stream(choice, prompt):
+                    async for parts in self._models.stream(choice, prompt, tools):
                         heard(parts, bound, self._idle_timeout)
                 finally:
                     heard.rest()
         except TimeoutError as error:
-            what = "stopped in its answer" if heard.anything else "gave no first token"
-            seconds = self._idle_timeout if heard.anything else self._first_token_timeout
+            what = "stopped in its answer" if heard.begun else "gave no first token"
+            seconds = self._idle_timeout if heard.begun else self._first_token_timeout
             raise ModelError(f"the model {what} within {seconds:g} s") from error
 
 
@@ -124,11 +127,17 @@ class _Heard:
     def __call__(self, parts: Sequence[ModelPart], bound: asyncio.Timeout, idle_timeout: float) -> None:
         """One read's parts have come."""
         self._at = self._loop.time()
-        if not self.anything:
-            self.anything = True
+        if self._timer is None:
             bound.reschedule(None)
             self._timer = self._loop.call_later(idle_timeout, self._look, bound, idle_timeout)
-        self._take(parts)
+        if parts:
+            self.anything = True
+            self._take(parts)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the model has sent anything, be it half a call."""
+        return self._timer is not None
 
     def _look(self, bound: asyncio.Timeout, idle_timeout: float) -> None:
         if self._loop.time() - self._at >= idle_timeout:

@@ -15,7 +15,7 @@ import pytest
 from dragoman.adapters.models import embedded, weights
 from dragoman.adapters.models.embedded import EmbeddedModels
 from dragoman.adapters.models.openai import OpenAIModels
-from dragoman.core.agents import ModelChoice
+from dragoman.core.agents import ModelChoice, Tool
 from dragoman.core.events import TextDelta
 from dragoman.core.prompt import PromptMessage
 from dragoman.ports.models import ModelError, ModelPart, UsagePart
@@ -112,6 +112,13 @@ async def test_it_answers_in_several_parts_and_counts_tokens(models: EmbeddedMod
     assert isinstance(usage, UsagePart)
     assert usage.prompt_tokens > 5
     assert 3 < usage.completion_tokens <= 24
+
+
+async def test_it_is_offered_no_tools(models: EmbeddedModels) -> None:
+    # llama.cpp would refuse a request with this schema.
+    tool = Tool("client", "weather", "Current weather", {"type": "object", "properties": {"at": {"type": "place"}}})
+    parts = [part async for some in models.stream(SHORT, QUESTION, (tool,)) for part in some]
+    assert isinstance(parts[0], TextDelta)
 
 
 async def test_one_process_serves_all_and_ends_with_close(chat_weights: Path, openai: Recorder) -> None:

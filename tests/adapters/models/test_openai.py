@@ -3,14 +3,13 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 import msgspec
 import pytest
 
-from dragoman.adapters.models import openai
+from dragoman.adapters.models import completions, openai
 from dragoman.adapters.models.openai import OpenAIModels, parse_retry_after
 from dragoman.core.agents import ModelChoice
 from dragoman.core.events import TextDelta
@@ -20,19 +19,6 @@ from tests.support.upstream import Upstream
 
 PROMPT = (PromptMessage("system", "Be brief."), PromptMessage("user", "Grüße, \u2028 wie geht's?"))
 STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    async with Upstream() as server:
-        yield server
-
-
-@pytest.fixture
-async def models() -> AsyncIterator[OpenAIModels]:
-    adapter = OpenAIModels()
-    yield adapter
-    await adapter.close()
 
 
 def choice_of(upstream: Upstream, name: str, **fields: Any) -> ModelChoice:
@@ -183,7 +169,8 @@ async def test_a_fault_within_an_answer_is_told_after_the_tokens_before_it(
 async def test_an_answer_without_end_is_cut_at_its_bound(
     models: OpenAIModels, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai, "MAX_ANSWER_BYTES", 20_000)
+    for module in (completions, openai):
+        monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 20_000)
     parts, error = await ask(models, choice_of(upstream, "endless"))
     assert error is not None
     assert not error.retriable

@@ -8,8 +8,8 @@ import pytest
 from dragoman.adapters.models.registry import ModelRegistry
 from dragoman.adapters.models.scripted import ScriptedModels, check_script
 from dragoman.core.agents import ModelChoice
-from dragoman.core.events import TextDelta
-from dragoman.core.prompt import PromptMessage
+from dragoman.core.events import TextDelta, ToolCall
+from dragoman.core.prompt import CallingMessage, PromptMessage, ResultMessage
 from dragoman.ports.models import ModelError, ModelPart, UsagePart
 
 
@@ -53,6 +53,63 @@ async def test_other_entries_take_turns() -> None:
 async def test_without_an_entry_the_message_is_said_back() -> None:
     assert await deltas(prompt=conversation("Hi {x} %s")) == ["You", " said:", " Hi", " {x}", " %s"]
     assert await deltas({"when": "x", "text": "never"}) == ["You", " said:", " Hi"]
+
+
+WEATHER = {"name": "weather", "arguments": {"location": "Köln", "days": [1]}, "id": "a"}
+CALLING = CallingMessage("assistant", "", (ToolCall("a", "weather", "{}"), ToolCall("b", "weather", "{}")))
+
+
+def after_results(*results: str, asked: str = "Weather?") -> tuple[PromptMessage, ...]:
+    """A prompt that ends with these results of calls, each for an id of its own."""
+    earlier = (*conversation("Hi", asked), CALLING, ResultMessage("tool", "an earlier round", "z"), CALLING)
+    return (*earlier, *(ResultMessage("tool", result, str(number)) for number, result in enumerate(results)))
+
+
+async def test_calls_come_after_the_text() -> None:
+    script = {"text": "Let me see.", "tool_calls": [WEATHER, {"name": "now"}, {"name": "say", "arguments": "{ }"}]}
+    choice = ModelChoice(provider="scripted", script=(script,))
+    reads = [read async for read in ScriptedModels().stream(choice, (PromptMessage("user", "Hi"),))]
+    assert reads == [
+        (TextDelta("Let"),),
+        (TextDelta(" me"),),
+        (TextDelta(" see."),),
+        (
+            ToolCall("a", "weather", '{"location":"Köln","days":[1]}'),
+            ToolCall("", "now", "{}"),
+            ToolCall("", "say", "{ }"),
+            UsagePart(1, 3 + 9 + 1 + 1),
+        ),
+    ]
+
+
+async def test_an_entry_may_be_calls_alone() -> None:
+    choice = ModelChoice(provider="scripted", script=({"when": "weather", "tool_calls": [WEATHER]}, "Hello"))
+    reads = [read async for read in ScriptedModels().stream(choice, conversation("Weather?"))]
+    assert [type(part) for read in reads for part in read] == [ToolCall, UsagePart]
+    assert await deltas(*choice.script, prompt=conversation("Hi")) == ["Hello"]
+
+
+async def test_to_results_an_entry_without_calls_answers_by_what_they_hold() -> None:
+    calls = {"when": "rain", "tool_calls": [WEATHER]}
+    script = (calls, {"when": "weather", "text": "never"}, {"when": "RAIN", "text": "Wet: {message}"}, "Some {message}")
+    assert "".join(await deltas(*script, prompt=after_results("rain", "12 degrees"))) == "Wet: rain; 12 degrees"
+    assert "".join(await deltas(*script, prompt=after_results("sun"))) == "Some sun"
+
+
+async def test_results_that_no_entry_answers_are_said_back() -> None:
+    for script in ((), ({"tool_calls": [WEATHER]},), ({"when": "x", "text": "never"},)):
+        assert "".join(await deltas(*script, prompt=after_results("sun", "", "{y}"))) == "The tools said: sun; ; {y}"
+
+
+async def test_after_the_results_the_user_is_heard_again() -> None:
+    prompt = (*after_results("sun"), PromptMessage("assistant", "It is sunny."), PromptMessage("user", "Thanks"))
+    assert "".join(await deltas(prompt=prompt)) == "You said: Thanks"
+
+
+async def test_an_error_comes_instead_of_the_calls() -> None:
+    script = ({"tool_calls": [WEATHER], "error": "gone"},)
+    with pytest.raises(ModelError, match="gone"):
+        await anext(ScriptedModels().stream(ModelChoice(provider="scripted", script=script), conversation("Hi")))
 
 
 async def test_usage_counts_the_prompt_and_the_deltas() -> None:
@@ -113,6 +170,15 @@ async def test_a_long_answer_lets_others_run() -> None:
         ([{"text": "a", "first_delay": float("nan")}], r"script\[0\]: .*first_delay"),
         ([{"error": "a", "retriable": "yes"}], r"script\[0\]: .*retriable"),
         ([None], r"script\[0\]: "),
+        ([{"tool_calls": []}], r"script\[0\]: .*tool_calls"),
+        ([{"tool_calls": [WEATHER] * 33}], r"script\[0\]: .*tool_calls"),
+        ([{"tool_calls": [{"arguments": {}}]}], r"script\[0\]: .*name.*tool_calls"),
+        ([{"tool_calls": [{"name": ""}]}], r"script\[0\]: .*tool_calls.*name"),
+        ([{"tool_calls": [{"name": "a", "args": {}}]}], r"script\[0\]: .*args"),
+        ([{"tool_calls": [{"name": "a", "arguments": [1]}]}], r"script\[0\]: .*arguments"),
+        ([{"tool_calls": [{"name": "a", "arguments": "{"}]}], r"script\[0\]: .*arguments.*tool_calls"),
+        ([{"tool_calls": [{"name": "a", "arguments": "[1]"}]}], r"script\[0\]: .*arguments"),
+        ([{"tool_calls": [{"name": "a", "id": 7}]}], r"script\[0\]: .*id"),
     ],
 )
 async def test_a_script_of_a_wrong_shape_is_refused_by_its_index(script: Any, told: str) -> None:
@@ -122,6 +188,7 @@ async def test_a_script_of_a_wrong_shape_is_refused_by_its_index(script: Any, to
 
 def test_a_script_of_right_shapes_passes() -> None:
     check_script(["a", {"text": "a", "delay": 1}, {"tokens": ["a"], "when": "b", "first_delay": 0.5}, {"error": "c"}])
+    check_script([{"tool_calls": [WEATHER, {"name": "now"}]}, {"text": "a", "when": "b", "tool_calls": [WEATHER]}])
     check_script(())
 
 

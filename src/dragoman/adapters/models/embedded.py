@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from dragoman.adapters.models import weights
-from dragoman.core.agents import EMBEDDED_MODEL, ModelChoice
+from dragoman.core.agents import EMBEDDED_MODEL, ModelChoice, Tool
 from dragoman.core.prompt import PromptMessage
 from dragoman.ports.models import ModelError, ModelPart
 
@@ -73,14 +73,18 @@ class EmbeddedModels:
         self._children: dict[tuple[str | None, int], _Child] = {}
 
     async def stream(
-        self, choice: ModelChoice, prompt: Sequence[PromptMessage]
+        self, choice: ModelChoice, prompt: Sequence[PromptMessage], tools: Sequence[Tool] = ()
     ) -> AsyncGenerator[Sequence[ModelPart], None]:
         """One attempt at an answer, as `ports.models.Models` says; it waits while the weights are loaded.
+
+        No tool is offered to it, so that it calls none.
 
         Raises:
             ModelError: as the port says; not retriable where the weights are missing or their process keeps dying.
         """
         server = await self._child(choice).server()
+        # With tools in its prompt a model this small answers even a greeting with the JSON of a call, as text and not
+        # as a call; and llama.cpp refuses the whole request for a schema that it can make no grammar of.
         async with aclosing(self._openai.stream_from(server.base_url, choice, prompt, server.headers)) as answer:
             async for parts in answer:
                 yield parts

@@ -9,21 +9,24 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from io import BytesIO
-from typing import Annotated, Any
 
 import aiohttp
-import msgspec
 
-from dragoman.adapters.models.sse import EventParser, EventTooLarge
-from dragoman.core.agents import ModelChoice
-from dragoman.core.events import TextDelta
+from dragoman.adapters.models.completions import (
+    MAX_ANSWER_BYTES,
+    MAX_ERROR_CHARACTERS,
+    Answer,
+    encode_request,
+    may_succeed_later,
+    too_large,
+    whole_answer,
+)
+from dragoman.core.agents import ModelChoice, Tool
 from dragoman.core.prompt import PromptMessage
-from dragoman.ports.models import ModelError, ModelPart, UsagePart
+from dragoman.ports.models import ModelError, ModelPart
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
-MAX_ANSWER_BYTES = 4 << 20
 MAX_ERROR_BYTES = 64 << 10
-MAX_ERROR_CHARACTERS = 500
 # uvicorn, under many model servers, hangs up after 5 s of silence: a request must not meet that.
 KEEPALIVE_SECONDS = 4.0
 # How long the end of an HTTP body may come after the end of the answer before its connection is given up.
@@ -31,7 +34,6 @@ BODY_END_SECONDS = 1.0
 # From this size on aiohttp warns of a body given as bytes; one given as a file it writes piece by piece.
 LARGE_BODY_BYTES = 1 << 20
 
-_DONE = b"[DONE]"
 _USERINFO = re.compile("//[^/@]*@")
 # The last is what aiohttp says where the server names no type.
 _STREAM_TYPES = ("text/event-stream", "text/plain", "application/octet-stream")
@@ -42,109 +44,6 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": "dragoman",
 }
-
-_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
-
-
-class _StreamOptions(msgspec.Struct, frozen=True):
-    include_usage: bool
-
-
-class _Request(msgspec.Struct, omit_defaults=True):
-    model: str
-    messages: Sequence[PromptMessage]
-    stream: bool
-    stream_options: _StreamOptions
-    temperature: float | None = None
-    max_tokens: int | None = None
-
-
-class _Content(msgspec.Struct):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Content | None = None
-    message: _Content | None = None
-    finish_reason: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: _Count | None = None
-    completion_tokens: _Count | None = None
-
-
-class _Completion(msgspec.Struct):
-    """A chunk of a streamed answer, or a whole answer: the same object but for `delta` and `message`."""
-
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    error: Any = None
-
-
-_USAGE_WANTED = _StreamOptions(include_usage=True)
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(_Completion)
-
-
-class _Answer:
-    """What has been read of one streamed answer. `failure` and `whole` say that reading must end, and how."""
-
-    __slots__ = ("_events", "_finished", "_size", "_usage", "failure", "whole")
-
-    def __init__(self) -> None:
-        self._events = EventParser()
-        self._size = 0
-        self._finished = False
-        self._usage: UsagePart | None = None
-        self.failure: ModelError | None = None
-        self.whole = False
-
-    def read(self, received: bytes) -> list[ModelPart]:
-        """The parts in these bytes, those before a failure included."""
-        parts: list[ModelPart] = []
-        try:
-            for payload in self._events.feed(received):
-                if payload == _DONE:
-                    self._end(parts)
-                    break
-                if payload:
-                    self._take(payload, parts)
-        except EventTooLarge as error:
-            self.failure = ModelError(f"the model broke the bound of its stream: {error}", retriable=False)
-        except ModelError as error:
-            self.failure = error
-        return parts
-
-    def read_end(self) -> list[ModelPart]:
-        """The parts that the end of the body brings; without `[DONE]` only a finish reason makes an answer whole."""
-        parts: list[ModelPart] = []
-        if self._finished:
-            self._end(parts)
-        else:
-            self.failure = ModelError("the model broke off its answer")
-        return parts
-
-    def _take(self, payload: bytes, parts: list[ModelPart]) -> None:
-        completion = _decode(payload)
-        if completion.choices:
-            choice = completion.choices[0]
-            if choice.finish_reason is not None:
-                self._finished = True
-            if choice.delta is not None and choice.delta.content:
-                text = choice.delta.content
-                self._size += len(text.encode())
-                if self._size > MAX_ANSWER_BYTES:
-                    raise ModelError(f"the model's answer is over {MAX_ANSWER_BYTES} bytes", retriable=False)
-                parts.append(TextDelta(text))
-        if completion.usage is not None:
-            # Some servers count in every chunk; only the last count is of the whole request.
-            self._usage = _usage_part(completion.usage)
-
-    def _end(self, parts: list[ModelPart]) -> None:
-        self.whole = True
-        if self._usage is not None:
-            parts.append(self._usage)
 
 
 class OpenAIModels:
@@ -157,9 +56,11 @@ class OpenAIModels:
         self._force_close = force_close
         self._session: aiohttp.ClientSession | None = None
 
-    def stream(self, choice: ModelChoice, prompt: Sequence[PromptMessage]) -> AsyncGenerator[Sequence[ModelPart], None]:
+    def stream(
+        self, choice: ModelChoice, prompt: Sequence[PromptMessage], tools: Sequence[Tool] = ()
+    ) -> AsyncGenerator[Sequence[ModelPart], None]:
         """One attempt at an answer, as `ports.models.Models` says."""
-        return self.stream_from(choice.base_url or DEFAULT_BASE_URL, choice, prompt)
+        return self.stream_from(choice.base_url or DEFAULT_BASE_URL, choice, prompt, tools=tools)
 
     def upstream(self, choice: ModelChoice) -> str:
         """The server's base URL, without a credential that may be in it."""
@@ -171,6 +72,7 @@ class OpenAIModels:
         choice: ModelChoice,
         prompt: Sequence[PromptMessage],
         headers: Mapping[str, str] | None = None,
+        tools: Sequence[Tool] = (),
     ) -> AsyncGenerator[Sequence[ModelPart], None]:
         """One attempt at the server at `base_url`, with `headers` beside our own; otherwise as `stream`.
 
@@ -180,20 +82,21 @@ class OpenAIModels:
         response: aiohttp.ClientResponse | None = None
         whole = False
         try:
-            response = await self._ask(base_url, choice, prompt, {**_authorization(choice), **(headers or {})})
+            body = encode_request(choice, prompt, tools)
+            response = await self._ask(base_url, body, {**_authorization(choice), **(headers or {})})
             if response.content_type == "application/json":
                 # The server took no notice of `stream`.
-                parts = _whole_answer(await _read_body(response))
+                parts = whole_answer(await _read_body(response))
                 whole = True
                 if parts:
                     yield parts
                 return
-            answer = _Answer()
+            answer = Answer()
             while not (answer.whole or answer.failure):
                 received = await response.content.readany()
                 parts = answer.read(received) if received else answer.read_end()
                 whole = answer.whole
-                if parts:
+                if parts or answer.calling:
                     yield parts
             if answer.failure:
                 raise answer.failure
@@ -211,14 +114,9 @@ class OpenAIModels:
             await self._session.close()
             self._session = None
 
-    async def _ask(
-        self, base_url: str, choice: ModelChoice, prompt: Sequence[PromptMessage], headers: Mapping[str, str]
-    ) -> aiohttp.ClientResponse:
+    async def _ask(self, base_url: str, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         if self._session is None:
             self._session = self._open_session()
-        body = _encoder.encode(
-            _Request(choice.name, prompt, True, _USAGE_WANTED, choice.temperature, choice.max_tokens)
-        )
         response = await self._session.post(
             f"{base_url.rstrip('/')}/chat/completions",
             data=body if len(body) <= LARGE_BODY_BYTES else BytesIO(body),
@@ -276,42 +174,13 @@ def _authorization(choice: ModelChoice) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def _decode(payload: bytes) -> _Completion:
-    try:
-        completion = _decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelError(f"the model sent what is no chunk of an answer: {error}", retriable=False) from error
-    if completion.error is not None:
-        raise _reported(completion.error)
-    return completion
-
-
-def _whole_answer(body: bytes) -> list[ModelPart]:
-    completion = _decode(body)
-    if not completion.choices or completion.choices[0].message is None:
-        raise ModelError("the model answered without a message", retriable=False)
-    content = completion.choices[0].message.content
-    parts: list[ModelPart] = [TextDelta(content)] if content else []
-    if completion.usage is not None:
-        parts.append(_usage_part(completion.usage))
-    return parts
-
-
-def _usage_part(usage: _Usage) -> UsagePart:
-    return UsagePart(usage.prompt_tokens or 0, usage.completion_tokens or 0)
-
-
 async def _read_body(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     while received := await response.content.readany():
         body += received
         if len(body) > MAX_ANSWER_BYTES:
-            raise ModelError(f"the model's answer is over {MAX_ANSWER_BYTES} bytes", retriable=False)
+            raise too_large()
     return bytes(body)
-
-
-def _may_succeed_later(status: int) -> bool:
-    return status in (408, 429) or status >= 500
 
 
 async def _refusal(response: aiohttp.ClientResponse, secret: str) -> ModelError:
@@ -325,18 +194,8 @@ async def _refusal(response: aiohttp.ClientResponse, secret: str) -> ModelError:
         text = text.replace(secret, "***")
     return ModelError(
         f"the model answered {response.status}: {text[:MAX_ERROR_CHARACTERS]}",
-        retriable=_may_succeed_later(response.status),
+        retriable=may_succeed_later(response.status),
         retry_after=parse_retry_after(response.headers.get("Retry-After"), time.time()),
-    )
-
-
-def _reported(error: Any) -> ModelError:
-    """The failure that an `error` member tells of; its `code` is a status with some servers, a word with others."""
-    fields = error if isinstance(error, dict) else {"message": error}
-    code = fields.get("code")
-    text = str(fields.get("message", error))[:MAX_ERROR_CHARACTERS]
-    return ModelError(
-        f"the model reported an error: {text}", retriable=not isinstance(code, int) or _may_succeed_later(code)
     )
 
 

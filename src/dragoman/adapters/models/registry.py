@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 
-from dragoman.core.agents import ModelChoice, Provider
+from dragoman.core.agents import ModelChoice, Provider, Tool
 from dragoman.core.prompt import PromptMessage
 from dragoman.ports.models import ModelError, ModelPart, Models
 
@@ -23,13 +23,15 @@ class ModelRegistry:
     def __init__(self, adapters: Mapping[Provider, ModelAdapter]) -> None:
         self._adapters = adapters
 
-    def stream(self, choice: ModelChoice, prompt: Sequence[PromptMessage]) -> AsyncIterator[Sequence[ModelPart]]:
+    def stream(
+        self, choice: ModelChoice, prompt: Sequence[PromptMessage], tools: Sequence[Tool] = ()
+    ) -> AsyncIterator[Sequence[ModelPart]]:
         """One attempt by the provider's adapter.
 
         Raises:
             ModelError: no adapter serves this provider, or as `ports.models.Models` says.
         """
-        return self._adapter(choice).stream(choice, prompt)
+        return self._adapter(choice).stream(choice, prompt, tools)
 
     def upstream(self, choice: ModelChoice) -> str:
         """What the provider's adapter calls the server.
