@@ -25,6 +25,13 @@ KEY = "sk_bench_side_by_side_0000000000000000"
 TENANT = "bench"
 STREAMED, PACED, FIRST, HELD = "bench-64", "bench-64-20ms", "bench-4-5ms", "bench-20-250ms"
 MODELS = (STREAMED, PACED, FIRST, HELD)
+# An agent that sees next to nothing of its conversation: what turns cost does not grow with what was said before.
+FORGETFUL = "forgetful"
+AGENT_ID = "bbbbbbbb-0000-4000-8000-000000000001"
+UNLIMITED = 100_000_000
+# A tenant holds fifty sockets open at the most, so idle ones take several.
+IDLE_TENANTS = tuple(f"idle-{number}" for number in range(40))
+SOCKETS_A_TENANT = 50
 START_SECONDS = 30
 STOP_SECONDS = 30
 
@@ -199,15 +206,31 @@ def _manifest(model_url: str) -> dict[str, Any]:
         {"name": name, "slug": name, "model": {"provider": "openai", "name": name, "base_url": model_url}}
         for name in MODELS
     ]
-    tenant = {
-        "id": TENANT,
-        "name": "Bench",
+    model = {"provider": "openai", "name": STREAMED, "base_url": model_url, "context_tokens": 256, "max_tokens": 200}
+    agents.append({"id": AGENT_ID, "name": FORGETFUL, "slug": FORGETFUL, "model": model})
+    buckets = dict.fromkeys(("chat_per_minute", "stream_per_minute", "manage_per_minute"), UNLIMITED)
+    tenants = [_tenant(TENANT, {"value": KEY, "limits": buckets}, agents, FORGETFUL)]
+    for name in IDLE_TENANTS:
+        quiet = {"name": "Quiet", "slug": "quiet", "model": {"provider": "scripted"}}
+        tenants.append(_tenant(name, {"value": idle_key(name)}, [quiet], "quiet"))
+    return {"tenants": tenants}
+
+
+def idle_key(tenant: str) -> str:
+    """The key of a tenant whose sockets say nothing."""
+    return f"sk_bench_{tenant}_00000000000000000000000"
+
+
+def _tenant(name: str, key: Mapping[str, Any], agents: Sequence[Mapping[str, Any]], default: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "name": name,
         "plan": "enterprise",
-        "limits": {"per_minute": 100_000_000, "per_day": 1_000_000_000},
-        "keys": [{"name": "load", "type": "secret", "value": KEY}],
-        "agents": agents,
+        "limits": {"per_minute": UNLIMITED},
+        "default_agent": default,
+        "keys": [{"name": "load", "type": "secret", **key}],
+        "agents": list(agents),
     }
-    return {"tenants": [tenant]}
 
 
 @contextlib.contextmanager

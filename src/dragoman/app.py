@@ -9,6 +9,8 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp
 
+from dragoman import management
+from dragoman.adapters.limits.memory import MemoryLimiter, MemorySlots
 from dragoman.adapters.models import scripted
 from dragoman.adapters.models.embedded import EmbeddedModels
 from dragoman.adapters.models.openai import OpenAIModels
@@ -17,8 +19,7 @@ from dragoman.adapters.models.scripted import ScriptedModels
 from dragoman.adapters.store import open_store
 from dragoman.core.agents import ModelChoice
 from dragoman.core.secrets import derive
-from dragoman.dialects import alonchat, slug
-from dragoman.management import routes as management
+from dragoman.dialects import agents, alonchat, aloochat, sessions, slug
 from dragoman.ports.models import ModelError
 from dragoman.ports.store import Store
 from dragoman.server import health
@@ -28,24 +29,44 @@ from dragoman.server.errors import Dialect
 from dragoman.server.observe import Observed
 from dragoman.server.routing import DialectApp
 from dragoman.server.services import Services
+from dragoman.server.sockets import OpenSockets
 from dragoman.services.access import Access
+from dragoman.services.agents import Agents
 from dragoman.services.attempts import Attempts
+from dragoman.services.audit import Audit, Keys
 from dragoman.services.conversations import Conversations
+from dragoman.services.deployments import Deployments
 from dragoman.services.live import Live
 from dragoman.services.manifest import Manifests
+from dragoman.services.metering import Metering
 from dragoman.services.operator import Operator
 from dragoman.services.recovery import Recovery
+from dragoman.services.search import Search
+from dragoman.services.tenants import Tenants
+from dragoman.services.tickets import Tickets
 from dragoman.services.turn import TurnRunner
+from dragoman.services.usage import Usage
 from dragoman.settings import Settings
+from dragoman.web.routes import docs
 
 _log = structlog.get_logger(__name__)
 
-DIALECTS: Sequence[Dialect] = (alonchat.DIALECT, slug.DIALECT)
+DIALECTS: Sequence[Dialect] = (
+    aloochat.DIALECT,
+    alonchat.DIALECT,
+    slug.DIALECT,
+    sessions.DIALECT,
+    agents.DIALECT,
+)
 
 
-def make_app(services: Services) -> ASGIApp:
-    """The app over its services: every dialect at its own paths, our own API under /manage/v1."""
-    app = DialectApp(DIALECTS, management.router, health.router)
+def make_app(services: Services, public_url: str = "") -> ASGIApp:
+    """The app over its services: every dialect at its own paths, our own API under /manage/v1, what they are at /docs.
+
+    `public_url` is the address that clients see, where the operator has said it.
+    """
+    documented = docs((*DIALECTS, management.DIALECT), public_url)
+    app = DialectApp(DIALECTS, management.router, health.router, documented)
     app.state.services = services
     return Observed(ContractCors(app, DIALECTS))
 
@@ -62,10 +83,13 @@ def check_model(choice: ModelChoice) -> None:
 
 def make_operator(settings: Settings, store: Store) -> tuple[Operator, Access]:
     """The operator of a store, and the access whose cache follows what it changes."""
-    pepper = derive(settings.secret_bytes(), "api-keys")
-    access, rehearsal = Access(store, pepper), store.rehearsal()
-    rehearsing = Manifests(rehearsal, Access(rehearsal, pepper), check_model)
-    return Operator(access, Manifests(store, access, check_model), rehearsing), access
+    secret = settings.secret_bytes()
+    keys = (derive(secret, "api-keys"), derive(secret, "visitor-tokens"))
+    access, rehearsal = Access(store, *keys), store.rehearsal()
+    rehearsing = Manifests(rehearsal, Access(rehearsal, *keys), check_model)
+    audit = Audit(store)
+    manifests = Manifests(store, access, check_model)
+    return Operator(Keys(access, audit), manifests, rehearsing, Usage(store), audit), access
 
 
 @contextlib.asynccontextmanager
@@ -95,7 +119,30 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Services, Operator]
             await stack.enter_async_context(listening(settings.control_socket, operator))
         if await _uses_embedded(store):
             await stack.enter_async_context(_at_work(functools.partial(_warm, embedded)))
-        yield Services(store, access, turns, Conversations(store)), operator
+        metering = Metering(store, MemoryLimiter(store.limits))
+        audit = Audit(store)
+        sockets = OpenSockets(store.keys)
+        await stack.enter_async_context(_at_work(sockets.check_for_ever))
+        yield (
+            Services(
+                store=store,
+                access=access,
+                metering=metering,
+                slots=MemorySlots(),
+                sockets=sockets,
+                tickets=Tickets(store, derive(settings.secret_bytes(), "tickets")),
+                turns=turns,
+                conversations=Conversations(store, turns.stop),
+                agents=Agents(store, check_model),
+                deployments=Deployments(store),
+                keys=Keys(access, audit),
+                search=Search(store),
+                tenants=Tenants(store, audit),
+                usage=Usage(store),
+                audit=audit,
+            ),
+            operator,
+        )
 
 
 @contextlib.asynccontextmanager

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ import uvicorn
 
 from dragoman.app import make_app, running
 from dragoman.core.ids import prefixed
+from dragoman.server import protocols
 from dragoman.services.operator import Operator
 from dragoman.services.turn import TurnRunner
 from dragoman.settings import Settings, SettingsError
@@ -23,6 +25,7 @@ DRAIN_SECONDS = 20.0
 CLOSE_SECONDS = 5
 COLLECT_EVERY = 20_000
 BACKLOG = 2048
+MOST_FILES = 65_536
 DEMO = Path(__file__).parent / "demo.yaml"
 
 _log = structlog.get_logger(__name__)
@@ -67,13 +70,19 @@ async def serve(settings: Settings, *, demo: bool) -> None:
         )
     if settings.redis_url:
         _log.warning("redis_not_used", reason="this version keeps live streams in one process")
+    _allow_files()
     async with running(settings) as (services, operator):
         config = uvicorn.Config(
-            make_app(services),
+            make_app(services, settings.public_url),
             host=settings.host,
             port=settings.port,
             loop="none",
-            http="httptools",
+            http=protocols.HttpConnection,
+            ws=protocols.SocketConnection,
+            ws_max_size=protocols.MESSAGE_CAP,
+            ws_ping_interval=protocols.PING_SECONDS,
+            ws_ping_timeout=protocols.PONG_SECONDS,
+            ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -94,6 +103,14 @@ async def serve(settings: Settings, *, demo: bool) -> None:
         _log.info("serving", address=address)
         await server.serve(sockets=[bound])
     _log.info("stopped")
+
+
+def _allow_files() -> None:
+    """Have as many connections as the system lets this process have; its first bound is often 1,024 files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -124,29 +141,42 @@ async def _prepare_demo(settings: Settings, operator: Operator, address: str) ->
             file.write(f"demo={value}\n")
     key = kept.read_text().strip().partition("=")[2]
     agent = await operator.agent_id("demo", "support-agent")
+    return _welcome(address, key, kept, agent, settings.data_dir)
+
+
+def _welcome(address: str, key: str, kept: Path, agent: str, data_dir: Path) -> str:
+    """What there is to type, over each contract."""
+    bearer, json = f'-H "Authorization: Bearer {key}"', '-H "Content-Type: application/json"'
+    question = "What are your business hours?"
     return f"""
-Dragoman is at {address}
+Dragoman is at {address}, what it speaks at {address}/docs
 
   key     {key}   (kept in {kept})
-  agent   support-agent   {prefixed("agent", agent)}
+  agent   support-agent   {prefixed("agent", agent)}   {agent}
 
-Ask it, by its slug (S2):
+Ask it over any of its contracts:
 
-  curl -X POST "{address}/v1/api/chat/support-agent" \\
-    -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
-    -d '{{"message": "What are your business hours?"}}'
+  S0  curl "{address}/api/v1/chat/agent/chat" -H "x-api-token: {key}" \\
+        -F "agent_key=agent:{agent}:voice:us-east-1" -F "query={question}"
 
-or by its id, streamed (S1):
+  S1  curl "{address}/v1/agents/{prefixed("agent", agent)}/chat" {bearer} \\
+        {json} -d '{{"message": "{question}"}}'
 
-  curl -N -X POST "{address}/v1/agents/{prefixed("agent", agent)}/chat" \\
-    -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
-    -d '{{"message": "What are your business hours?", "stream": true}}'
+  S2  curl "{address}/v1/api/chat/support-agent" {bearer} \\
+        {json} -d '{{"message": "{question}"}}'
+
+  S3  curl "{address}/api/v1/chats/" -H "X-API-Key: {key}" \\
+        {json} -d '{{"user_id": "me"}}'
+      and then a WebSocket: {address.replace("http", "ws", 1)}/ws/chat?api_key=...&user_id=me&chat_id=...
+
+  S4  curl -N "{address}/api/agents/{prefixed("agent", agent)}/chat" \\
+        {json} -d '{{"message": "{question}", "stream": true}}'
 
 or from another terminal:
 
   {sys.argv[0]} chat support-agent
 
-Ctrl-C stops it; everything said is kept in {settings.data_dir}.
+Ctrl-C stops it; everything said is kept in {data_dir}.
 """
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from dragoman.server.access import LIMIT_HEADERS, VISITOR_HEADER
 from dragoman.server.errors import Dialect, owner_of
 from dragoman.server.streaming import EXPOSED
 
@@ -22,7 +23,7 @@ class ContractCors:
             allow_origins=["*"],
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["*"],
-            expose_headers=EXPOSED,
+            expose_headers=(*EXPOSED, *LIMIT_HEADERS, VISITOR_HEADER),
             max_age=PREFLIGHT_SECONDS,
         )
 

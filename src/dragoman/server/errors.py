@@ -1,6 +1,6 @@
 """Errors on their way out: a status for each core error, the shape of whoever owns the path. Knows no dialect."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,13 @@ import structlog
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from dragoman.core import errors
 from dragoman.core.errors import DragomanError, row_of
+from dragoman.core.tenants import Principal
+from dragoman.server.describe import Description
 
 ErrorBody = Callable[[DragomanError], Any]
 
@@ -25,6 +27,7 @@ STATUS: Mapping[type[DragomanError], int] = {
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.UnsupportedMedia: 415,
     errors.KeyReused: 422,
@@ -39,12 +42,17 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """A published wire format as app.py mounts it: its router, the paths it owns, how it spells an error."""
+    """A published wire format as app.py mounts it: its router, the paths it owns, how it spells an error.
+
+    `acting` says who asks for what no route takes: with a good credential that counts as a request.
+    """
 
     name: str
     prefixes: Sequence[str]
     router: APIRouter
     error_body: ErrorBody
+    acting: Callable[[Request], Awaitable[Principal]] | None = None
+    description: Description | None = None
 
 
 def owner_of(path: str, dialects: Sequence[Dialect]) -> Dialect | None:

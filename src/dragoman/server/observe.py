@@ -1,4 +1,4 @@
-"""A request id, a log line and metrics for every request. Pure ASGI; knows no route, and writes no credential."""
+"""A request id, headers of every answer, a log line and metrics. Pure ASGI; knows no route, writes no credential."""
 
 import os
 import re
@@ -12,6 +12,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Where somebody has put a key into an address, it is not kept.
+_CREDENTIAL = re.compile(r"\b(sk|pk|vt)_[\w-]{8,}")
 _log = structlog.get_logger("dragoman.request")
 
 REQUESTS = Counter("dragoman_requests", "Answered requests.", ("method", "status"))
@@ -34,6 +36,9 @@ class Observed:
         request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(8).hex()
         notes: dict[str, Any] = {}
         scope["notes"] = notes
+        # What every answer to this request is to say, whoever gives it.
+        said: list[tuple[bytes, bytes]] = []
+        scope["answer_headers"] = said
         began = time.perf_counter()
         status, first_byte = 0, 0.0
 
@@ -41,7 +46,7 @@ class Observed:
             nonlocal status, first_byte
             if not status:
                 status, first_byte = message["status"], time.perf_counter() - began
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *said]
             await send(message)
 
         OPEN.inc()
@@ -56,7 +61,7 @@ class Observed:
                 "request",
                 request_id=request_id,
                 method=method,
-                path=scope["path"],
+                path=_CREDENTIAL.sub("***", scope["path"]),
                 status=status,
                 ms=round((time.perf_counter() - began) * 1000, 1),
                 **notes,

@@ -1,7 +1,8 @@
-"""What comes in: bodies within bounds, JSON into Structs, credentials into principals. Knows no dialect's fields."""
+"""What comes in: bodies within bounds, JSON into Structs, headers into commands. Knows no dialect's fields."""
 
 import hashlib
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -10,7 +11,7 @@ from dragoman.core.commands import Cursor, Idempotency, parse_cursor
 from dragoman.core.errors import Invalid, TooLarge
 from dragoman.core.ids import parse_id
 from dragoman.core.tenants import Principal
-from dragoman.server.services import services_of
+from dragoman.core.text import can_be_kept
 
 T = TypeVar("T")
 
@@ -20,23 +21,14 @@ DISCARDED = 8 * JSON_CAP
 LONGEST_IDEMPOTENCY_KEY = 255
 
 
-async def bearer(request: Request) -> Principal:
-    """The principal behind ``Authorization: Bearer``.
-
-    Raises:
-        Unauthenticated, Forbidden
-    """
-    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-    principal = await services_of(request).access.authenticate(
-        credential.strip() if scheme.lower() == "bearer" else None
-    )
-    note(request, tenant_id=principal.tenant_id)
-    return principal
-
-
 def note(request: Request, **facts: str) -> None:
     """Add what the log line of this request is to say."""
     request.scope.get("notes", {}).update(facts)
+
+
+def tell(request: Request, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Add headers to the answer of this request, whichever it will be."""
+    request.scope.get("answer_headers", []).extend(headers)
 
 
 async def read_body(request: Request, cap: int = JSON_CAP) -> bytes:
@@ -67,7 +59,7 @@ def decode_json(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         decoded = decoder.decode(body)
         # One search of the bytes tells whether the costly look is needed at all.
-        if b"\\u0000" in body and has_nul(msgspec.to_builtins(decoded)):
+        if b"\\u0000" in body and not can_be_kept(msgspec.to_builtins(decoded)):
             raise Invalid("Text must not contain U+0000")
     except msgspec.ValidationError as error:
         raise Invalid(str(error).replace("`$.", "`").replace(" - at `", " in `")) from error
@@ -76,23 +68,8 @@ def decode_json(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     return decoded
 
 
-def has_nul(value: Any) -> bool:
-    """Whether any text within a JSON value contains U+0000. No recursion: a client says how deep the value is."""
-    waiting = [value]
-    while waiting:
-        match waiting.pop():
-            case str(text) if "\x00" in text:
-                return True
-            case dict(members):
-                waiting += members.keys()
-                waiting += members.values()
-            case list(items):
-                waiting += items
-    return False
-
-
 def idempotency_of(request: Request, principal: Principal, body: bytes) -> Idempotency | None:
-    """The Idempotency-Key of a request, scoped to its credential, method and path.
+    """The Idempotency-Key of a request, scoped to its credential or visitor, method and path.
 
     Raises:
         Invalid: it is empty, too long or not printable ASCII.
@@ -103,7 +80,7 @@ def idempotency_of(request: Request, principal: Principal, body: bytes) -> Idemp
     if not 0 < len(key) <= LONGEST_IDEMPOTENCY_KEY or not (key.isascii() and key.isprintable()):
         raise Invalid("Idempotency-Key takes 1 to 255 printable ASCII characters", field="Idempotency-Key")
     path = request.scope["path"].rstrip("/")
-    scope = "\0".join((principal.key_id, request.method, path, key))
+    scope = "\0".join((principal.scope, request.method, path, key))
     return Idempotency(hashlib.sha256(scope.encode(errors="replace")).hexdigest(), hashlib.sha256(body).hexdigest())
 
 

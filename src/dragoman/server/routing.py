@@ -14,8 +14,10 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from dragoman.core.errors import DragomanError, MethodNotAllowed, RateLimited
 from dragoman.server.errors import Dialect, ErrorBody, core_error, error_response, owner_of, problem_body
 
 Argument = Callable[[Request], Awaitable[Any]]
@@ -64,6 +66,17 @@ def _called(endpoint: Callable[..., Awaitable[Response]], error_body: ErrorBody)
     return app
 
 
+async def _counted(failure: DragomanError, acting: Argument, request: Request) -> DragomanError:
+    """What no route takes counts as a request where its credential is good; then it may be one too many."""
+    try:
+        await acting(request)
+    except RateLimited as limited:
+        return limited
+    except DragomanError:
+        return failure
+    return failure
+
+
 class BothSpellings(APIRouter):
     """A router whose paths are served with and without their last slash, with the errors of its owner."""
 
@@ -94,6 +107,13 @@ class DialectApp(FastAPI):
         for router in (*(dialect.router for dialect in dialects), *others):
             self.router.routes.extend(router.routes)
 
+    def _methods(self, scope: Scope) -> Sequence[str]:
+        """The methods of a path, which may have a route for each."""
+        routes = [route for route in self.router.routes if isinstance(route, APIRoute)]
+        return sorted(
+            {each for route in routes if route.matches(scope)[0] is not Match.NONE for each in route.methods or ()}
+        )
+
     def build_middleware_stack(self) -> ASGIApp:
         """The router, and the answer to what it has no route for."""
 
@@ -102,7 +122,12 @@ class DialectApp(FastAPI):
                 await self.router(scope, receive, send)
             except HTTPException as error:
                 owner = owner_of(scope["path"], self._dialects)
-                response = error_response(core_error(error), owner.error_body if owner else problem_body)
+                failure = core_error(error)
+                if isinstance(failure, MethodNotAllowed):
+                    failure = MethodNotAllowed(", ".join(self._methods(scope)))
+                if owner is not None and owner.acting is not None:
+                    failure = await _counted(failure, owner.acting, Request(scope, receive, send))
+                response = error_response(failure, owner.error_body if owner else problem_body)
                 await response(scope, receive, send)
 
         return app

@@ -2,12 +2,22 @@
 
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
+from dragoman.ports.limits import Slots
 from dragoman.ports.store import Store
+from dragoman.server.sockets import OpenSockets
 from dragoman.services.access import Access
+from dragoman.services.agents import Agents
+from dragoman.services.audit import Audit, Keys
 from dragoman.services.conversations import Conversations
+from dragoman.services.deployments import Deployments
+from dragoman.services.metering import Metering
+from dragoman.services.search import Search
+from dragoman.services.tenants import Tenants
+from dragoman.services.tickets import Tickets
 from dragoman.services.turn import TurnRunner
+from dragoman.services.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +26,22 @@ class Services:
 
     store: Store
     access: Access
+    metering: Metering
+    slots: Slots
+    sockets: OpenSockets
+    tickets: Tickets
     turns: TurnRunner
     conversations: Conversations
+    agents: Agents
+    deployments: Deployments
+    keys: Keys
+    search: Search
+    tenants: Tenants
+    usage: Usage
+    audit: Audit
 
 
-def services_of(request: Request) -> Services:
-    """The services behind this request's app."""
+def services_of(request: HTTPConnection) -> Services:
+    """The services behind the app of a request or a socket."""
     services: Services = request.app.state.services
     return services

@@ -27,7 +27,10 @@ KEEP_ALIVE_SECONDS = 15.0
 
 Encoder = Callable[[TurnEvent], Sequence[bytes]]
 
-EXPOSED = ("X-Conversation-Id", "X-Message-Id", "X-Turn-Id", "X-Request-Id", "Idempotent-Replayed", "Retry-After")
+EXPOSED = (
+    *("X-Conversation-Id", "X-Message-Id", "X-Turn-Id", "X-Request-Id", "Idempotent-Replayed", "Retry-After"),
+    *("Link", "X-Total-Count", "X-Next-Cursor"),
+)
 
 
 def turn_headers(request: Request, watch: Watch) -> dict[str, str]:

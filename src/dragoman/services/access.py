@@ -1,23 +1,23 @@
-"""API keys: from a credential to a principal, and the life of a key. Knows no header; keeps no key's value."""
+"""Who acts: from a credential to a principal, and the life of a key. Knows no header; keeps no key's value."""
 
 import asyncio
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 
 from dragoman.core.clock import now_us
 from dragoman.core.errors import Forbidden, Invalid, NameTaken, NotFound, Unauthenticated
-from dragoman.core.ids import new_id, new_secret
+from dragoman.core.ids import new_id, new_secret, parse_id
 from dragoman.core.secrets import digest
 from dragoman.core.tenants import ApiKey, KeyType, Principal
+from dragoman.core.visitors import admits, token_of, visitor_of
 from dragoman.ports.store import Store
+from dragoman.services.remembered import Remembered
 
-CACHE_SECONDS = 3.0
-CACHED_KEYS = 10_000
 TOUCH_INTERVAL = 5.0
 SHORTEST_VALUE = 32
 SHOWN_CHARACTERS = 12
@@ -69,40 +69,80 @@ def time_us(text: str) -> int:
     return int(moment.timestamp() * 1_000_000)
 
 
-class Access:
-    """Who acts, by their credential; and what becomes of credentials."""
+class Caller(NamedTuple):
+    """Who acts, and the token of a visitor who has come for the first time: he is to get it."""
 
-    def __init__(self, store: Store, pepper: bytes) -> None:
+    principal: Principal
+    new_visitor_token: str | None = None
+
+
+class Access:
+    """Who acts, by their credential; and what becomes of credentials.
+
+    Values of keys are hashed with the pepper; visitors' tokens are signed with the visitors' key.
+    """
+
+    def __init__(self, store: Store, pepper: bytes, visitors_key: bytes) -> None:
         self._store = store
         self._pepper = pepper
-        self._known: dict[str, tuple[float, ApiKey | None]] = {}
+        self._visitors_key = visitors_key
+        self._keys = Remembered(store.keys.find)
+        self._public = Remembered(store.agents.find_public)
         self._used: dict[str, int] = {}
 
-    async def authenticate(self, credential: str | None) -> Principal:
-        """The principal behind a credential.
+    async def authenticate(
+        self, credential: str | None, origin: str | None = None, visitor_token: str | None = None
+    ) -> Caller:
+        """The principal behind a credential. Origin and token count for a publishable key, whose visitor acts.
 
         Raises:
-            Unauthenticated: there is none, or it opens nothing.
-            Forbidden: it is a publishable key, which opens nothing yet.
+            Unauthenticated: there is no credential, it opens nothing, or the visitor's token is not of this tenant.
+            Forbidden: it is a publishable key that is not for this origin, or for no agent.
         """
         if not credential:
             raise Unauthenticated
-        hashed = digest(self._pepper, credential)
-        known = self._known.get(hashed)
-        if known is None or known[0] < time.monotonic():
-            key = await self._store.keys.find(hashed)
-            if len(self._known) >= CACHED_KEYS:
-                self._known.clear()
-            self._known[hashed] = (time.monotonic() + CACHE_SECONDS, key)
-        else:
-            key = known[1]
+        key = await self._keys.get(digest(self._pepper, credential))
         now = now_us()
         if key is None or not key.is_good(now):
             raise Unauthenticated
         if key.type == "publishable":
-            raise Forbidden("Publishable keys are not served by this version; use a secret key")
+            caller = self._behind(key, origin, visitor_token)
+        else:
+            caller = Caller(Principal(key.tenant_id, key.id, key.type, limits=key.limits))
         self._used[key.id] = now
-        return Principal(key.tenant_id, key.id, key.type)
+        return caller
+
+    def _behind(self, key: ApiKey, origin: str | None, visitor_token: str | None) -> Caller:
+        """The visitor who acts behind a publishable key."""
+        if not admits(key.origins, origin):
+            raise Forbidden("This key does not permit requests from this origin")
+        if not key.agents:
+            raise Forbidden("This publishable key names no agent; name those that it may talk to")
+        visitor_id, new_token = self._visitor(key.tenant_id, visitor_token)
+        return Caller(Principal(key.tenant_id, key.id, key.type, visitor_id, key.agents, key.limits), new_token)
+
+    async def public(self, agent: str, visitor_token: str | None = None) -> Caller:
+        """The visitor of a public agent, who needs no credential; the agent is named by its id, never by a slug.
+
+        Raises:
+            Unauthenticated: there is no such agent, it is not public, or the token is not of its tenant.
+        """
+        agent_id = parse_id("agent", agent)
+        tenant_id = await self._public.get(agent_id) if agent_id else None
+        if agent_id is None or tenant_id is None:
+            raise Unauthenticated
+        visitor_id, new_token = self._visitor(tenant_id, visitor_token)
+        return Caller(Principal(tenant_id, None, "public", visitor_id, (agent_id,)), new_token)
+
+    def _visitor(self, tenant_id: str, token: str | None) -> tuple[str, str | None]:
+        """The visitor of a token; without one a new visitor, and the token for him."""
+        if token is None:
+            visitor_id = new_id()
+            return visitor_id, token_of(self._visitors_key, tenant_id, visitor_id)
+        known = visitor_of(self._visitors_key, tenant_id, token)
+        if known is None:
+            raise Unauthenticated("Invalid visitor token")
+        return known, None
 
     async def note_use_for_ever(self) -> None:
         """Write down when keys were last used, many at once, until cancelled."""
@@ -133,7 +173,7 @@ class Access:
             raise NameTaken(f"tenant {tenant_id!r} has a key named {wanted.name!r}; see: dragoman keys rotate")
         key, value = self._make(tenant_id, wanted)
         await self._store.keys.add(key, digest(self._pepper, value))
-        self._known.clear()
+        self._keys.forget()
         return key, value
 
     async def list(self, tenant_id: str) -> Sequence[ApiKey]:
@@ -157,7 +197,7 @@ class Access:
         wanted = NewKey(name, old.type, None, old.agents, old.origins, dict(old.limits), None)
         key, value = self._make(tenant_id, wanted)
         await self._store.keys.rotate(tenant_id, key, digest(self._pepper, value), now + span_us(overlap))
-        self._known.clear()
+        self._keys.forget()
         return key, value
 
     async def revoke(self, tenant_id: str, name: str) -> None:
@@ -168,7 +208,7 @@ class Access:
         """
         await self._newest(tenant_id, name)
         await self._store.keys.revoke(tenant_id, name, now_us())
-        self._known.clear()
+        self._keys.forget()
 
     async def bring_to(self, tenant_id: str, wanted: NewKey) -> tuple[str, str | None]:
         """Have the key that a manifest wants: what was done, and the value where one was made.
@@ -182,7 +222,7 @@ class Access:
         if not named:
             key, value = self._make(tenant_id, wanted)
             await self._store.keys.add(key, digest(self._pepper, value))
-            self._known.clear()
+            self._keys.forget()
             return "created", None if wanted.value else value
         key = named[-1]
         if key.revoked_at is not None:
@@ -199,14 +239,14 @@ class Access:
             if held is None:
                 fresh, value = self._make(tenant_id, wanted)
                 await self._store.keys.rotate(tenant_id, fresh, digest(self._pepper, value), now_us())
-                self._known.clear()
+                self._keys.forget()
                 return "updated", None
             if (held.tenant_id, held.name) != (tenant_id, wanted.name):
                 raise NameTaken(f"the value of key {wanted.name!r} is in use by another key")
         if changed == key:
             return "unchanged", None
         await self._store.keys.update(tenant_id, changed)
-        self._known.clear()
+        self._keys.forget()
         return "updated", None
 
     async def _check_tenant(self, tenant_id: str) -> None:

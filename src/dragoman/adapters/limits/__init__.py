@@ -1,0 +1,1 @@
+"""Limiters: one file per place where counts live."""
