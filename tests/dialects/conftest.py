@@ -27,7 +27,7 @@ def upstream() -> Iterator[str]:
 def server(tmp_path_factory: pytest.TempPathFactory, upstream: str) -> Iterator[ServerProcess]:
     """The server; nothing that a module sends it may surprise it."""
     process = ServerProcess(tmp_path_factory.mktemp("server"))
-    process.apply(manifest(*agents(upstream), keys=KEYS))
+    process.apply(manifest(*agents(upstream), keys=KEYS, default_agent="support-agent"))
     with process:
         yield process
     log = process.log_file.read_text()

@@ -1,5 +1,7 @@
 """The agents that the tests of the contracts talk to, and how each contract is spoken."""
 
+import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,9 +29,33 @@ IDS = {
     "recovering-agent": "123e4567-e89b-12d3-a456-426614174005",
 }
 PUBLISHABLE_KEY = "pk_test_acme_widget_0000000000000000"
-KEYS = [
+PAGE_KEY = "pk_test_acme_page_000000000000000000"
+ANYWHERE_KEY = "pk_test_acme_anywhere_00000000000000"
+NO_BROWSER_KEY = "pk_test_acme_no_browser_000000000000"
+ORIGIN = "https://shop.example"
+PAGE_AGENTS = ["support-agent", IDS["prompted-agent"]]
+# Every contract's tests send from one address: more than a visitor's bounds admit in a minute.
+ROOM = {"chat_per_minute": 1_000}
+KEYS: list[dict[str, Any]] = [
     {"name": "backend", "type": "secret", "value": "sk_test_acme_backend_0000000000000000"},
     {"name": "widget", "type": "publishable", "value": PUBLISHABLE_KEY},
+    {
+        "name": "shop",
+        "type": "publishable",
+        "value": PAGE_KEY,
+        "agents": PAGE_AGENTS,
+        "origins": [ORIGIN],
+        "limits": ROOM,
+    },
+    {
+        "name": "anywhere",
+        "type": "publishable",
+        "value": ANYWHERE_KEY,
+        "agents": PAGE_AGENTS,
+        "origins": ["*"],
+        "limits": ROOM,
+    },
+    {"name": "no-browser", "type": "publishable", "value": NO_BROWSER_KEY, "agents": PAGE_AGENTS},
 ]
 REFUSED_ONCE = "status=400,times=1,echo"
 
@@ -62,6 +88,8 @@ class Contract:
 
     def path(self, slug: str = "support-agent") -> str:
         """Where messages to an agent go."""
+        if self.name == "agents":
+            return f"/api/agents/{slug}/chat"
         return f"/v1/api/chat/{slug}" if self.name == "slug" else f"/v1/agents/{agent_id(slug)}/chat"
 
     def body(self, message: Any, conversation: Any = None, **more: Any) -> dict[str, Any]:
@@ -73,7 +101,7 @@ class Contract:
         """The text and the conversation of a whole answer."""
         if self.name == "slug":
             return told["data"]["response"], told["data"]["conversationId"]
-        return told["response"], told["conversation_id"]
+        return told["content" if self.name == "agents" else "response"], told["conversation_id"]
 
     def error(self, kind: str, message: str) -> dict[str, Any]:
         """The whole body of an error."""
@@ -81,6 +109,8 @@ class Contract:
             return {"data": None, "error": {"name": self.names[kind], "message": message, "details": {}}}
         if self.name == "alonchat":
             return {"error": {"code": self.names[kind], "message": message}}
+        if self.name == "agents":
+            return {"error": {"code": self.names[kind], "message": message, "details": {}}}
         status = STATUS[kind]
         return {"type": "about:blank", "title": self.names[kind], "status": status, "detail": message}
 
@@ -89,6 +119,9 @@ class Contract:
         message = told["detail"] if self.name == "management" else told["error"]["message"]
         assert isinstance(message, str)
         assert message
+        if self.name == "agents" and kind == "Invalid":
+            assert set(told["error"]["details"]) <= {"field"}
+            told = {"error": {**told["error"], "details": {}}}
         assert told == self.error(kind, message)
         assert SECRET_WORDS not in message
         return message
@@ -106,6 +139,7 @@ STATUS = {
     "Conflict": 409,
     "TooLarge": 413,
     "KeyReused": 422,
+    "RateLimited": 429,
     "ModelFailed": 500,
 }
 SLUG = Contract(
@@ -121,6 +155,7 @@ SLUG = Contract(
         "Conflict": "ConflictError",
         "TooLarge": "PayloadTooLargeError",
         "KeyReused": "IdempotencyError",
+        "RateLimited": "RateLimitError",
         "ModelFailed": "InternalServerError",
     },
 )
@@ -137,11 +172,39 @@ ALONCHAT = Contract(
         "Conflict": "conflict",
         "TooLarge": "request_too_large",
         "KeyReused": "idempotency_mismatch",
+        "RateLimited": "rate_limit_exceeded",
         "ModelFailed": "server_error",
     },
 )
+AGENTS = Contract(
+    "agents",
+    {
+        "Invalid": "VALIDATION_ERROR",
+        "Unauthenticated": "UNAUTHORIZED",
+        "Forbidden": "FORBIDDEN",
+        "AgentNotFound": "AGENT_NOT_FOUND",
+        "ConversationNotFound": "CONVERSATION_NOT_FOUND",
+        "RouteNotFound": "NOT_FOUND",
+        "MethodNotAllowed": "METHOD_NOT_ALLOWED",
+        "Conflict": "CONFLICT",
+        "TooLarge": "REQUEST_TOO_LARGE",
+        "KeyReused": "IDEMPOTENCY_MISMATCH",
+        "RateLimited": "RATE_LIMIT_EXCEEDED",
+        "ModelFailed": "AI_SERVICE_ERROR",
+    },
+)
 MANAGEMENT = Contract("management", {kind: kind for kind in STATUS})
-CONTRACTS = (SLUG, ALONCHAT)
+CONTRACTS = (SLUG, ALONCHAT, AGENTS)
+
+
+MINUTE, DAY = 60, 86_400
+
+
+async def room_in(window: int, seconds: float = 15) -> None:
+    """Wait for the next window, which begins with the UTC minute or day, where this one has fewer seconds left."""
+    left = window - time.time() % window
+    if left < seconds:
+        await asyncio.sleep(left + 0.05)
 
 
 def blocks(stream: bytes) -> list[bytes]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from tests.dialects.scene import ALONCHAT, CONTRACTS, MANAGEMENT, SLUG, Contract, agent_id
+from tests.dialects.scene import AGENTS, ALONCHAT, CONTRACTS, MANAGEMENT, SLUG, Contract, agent_id
 from tests.support.client import Client, authorised
 from tests.support.server import KEY
 
@@ -85,7 +85,7 @@ NO_BODY = {
 }
 
 
-@pytest.mark.requirement("S2-6", "S1-15")
+@pytest.mark.requirement("S2-6", "S1-15", "S4-14")
 @each_contract
 @pytest.mark.parametrize("body", NO_BODY.values(), ids=NO_BODY)
 async def test_a_body_that_is_no_message_is_refused(client: Client, contract: Contract, body: bytes) -> None:
@@ -117,14 +117,22 @@ WRONG_FIELDS = {
 }
 
 
-@pytest.mark.requirement("S2-6", "S1-15", "S1-16")
+@pytest.mark.requirement("S2-6", "S1-15", "S1-16", "S4-14")
 @pytest.mark.parametrize(
-    ("contract", "field"), [(SLUG, "conversationId"), (ALONCHAT, "conversation_id"), (ALONCHAT, "metadata")]
+    ("contract", "field"),
+    [
+        (SLUG, "conversationId"),
+        (ALONCHAT, "conversation_id"),
+        (ALONCHAT, "metadata"),
+        (AGENTS, "conversation_id"),
+        (AGENTS, "metadata"),
+        (AGENTS, "context"),
+    ],
 )
 async def test_a_field_of_a_wrong_type_or_with_text_that_cannot_be_kept_is_refused(
     client: Client, contract: Contract, field: str
 ) -> None:
-    for value in WRONG_FIELDS[field]:
+    for value in WRONG_FIELDS["metadata" if field == "context" else field]:
         status, told = await send(client, contract.path(), b'{"message": "Hello", "%s": %s}' % (field.encode(), value))
         assert status == 400, value[:40]
         contract.check(told, "Invalid")
@@ -204,7 +212,7 @@ CREDENTIALS = {
 }
 
 
-@pytest.mark.requirement("S2-3", "S1-6")
+@pytest.mark.requirement("S2-3", "S1-6", "S4-15")
 @pytest.mark.parametrize("contract", [*CONTRACTS, MANAGEMENT], ids=lambda contract: contract.name)
 @pytest.mark.parametrize("credential", CREDENTIALS.values(), ids=CREDENTIALS)
 async def test_a_credential_that_opens_nothing_is_refused_before_anything_else(
@@ -250,10 +258,14 @@ async def test_the_longest_idempotency_key_is_taken(client: Client, contract: Co
     assert status == 200
 
 
-@pytest.mark.requirement("S2-5", "S1-15")
+@pytest.mark.requirement("S2-5", "S1-15", "S4-14")
 @pytest.mark.parametrize("name", ["%00", "a%00b", "%ff%fe", "%ed%a0%80", "a" * 10_000, "%2e%2e", "..", "'", "%0d%0ax"])
 async def test_a_name_that_no_agent_can_have_is_not_found(client: Client, name: str) -> None:
-    for contract, path in ((SLUG, f"/v1/api/chat/{name}"), (ALONCHAT, f"/v1/agents/{name}/chat")):
+    for contract, path in (
+        (SLUG, f"/v1/api/chat/{name}"),
+        (ALONCHAT, f"/v1/agents/{name}/chat"),
+        (AGENTS, f"/api/agents/{name}/chat"),
+    ):
         status, told = await send(client, path, b'{"message": "Hello"}')
         assert status == 404
         contract.check(told, "AgentNotFound")
@@ -282,6 +294,8 @@ async def test_a_name_that_no_conversation_can_have_is_not_found(client: Client,
         (ALONCHAT, "/v1/../../etc/passwd"),
         (ALONCHAT, "/v1/agents/..%2f..%2fetc%2fpasswd/chat"),
         (ALONCHAT, "/v1/%2e%2e/%2e%2e/etc/passwd"),
+        (AGENTS, "/api/agents/../../etc/passwd"),
+        (AGENTS, "/api/agents/..%2f..%2fetc%2fpasswd/chat"),
         (MANAGEMENT, "/../etc/passwd"),
         (MANAGEMENT, "/manage/v1/turns/..%2f..%2fx"),
     ],
@@ -348,7 +362,7 @@ def fuzzed(contract: Contract, seed: int) -> bytes:
     return bytes(body)
 
 
-@pytest.mark.requirement("S2-6", "S1-15")
+@pytest.mark.requirement("S2-6", "S1-15", "S4-14")
 @each_contract
 async def test_no_body_makes_the_server_fail(client: Client, contract: Contract) -> None:
     kinds = {400: "Invalid", 404: "ConversationNotFound"}

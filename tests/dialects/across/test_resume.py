@@ -21,7 +21,7 @@ async def stream(client: Client, contract: Contract, message: str, key: str, aft
         return blocks(await response.read())
 
 
-@pytest.mark.requirement("S2-8", "S1-9")
+@pytest.mark.requirement("S2-8", "S1-9", "S4-10")
 @each_contract
 @pytest.mark.parametrize("message", ["greet me", "spaces", "say nothing", "break off", "refuse"])
 async def test_a_closed_turn_goes_on_after_every_cut(client: Client, contract: Contract, message: str) -> None:

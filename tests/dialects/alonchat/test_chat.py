@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.dialects.scene import IDS, PUBLISHABLE_KEY, agent_id
+from tests.dialects.scene import IDS, agent_id
 from tests.support.client import Client
 from tests.support.server import ServerProcess
 
@@ -154,14 +154,6 @@ async def test_a_conversation_of_another_agent_is_not_found(client: Client) -> N
     assert answers[0] == answers[1]
     assert answers[0] == (404, b'{"error":{"code":"conversation_not_found","message":"Conversation not found"}}')
     assert len(await client.history(conversation)) == 2
-
-
-@pytest.mark.requirement("S1-7")
-async def test_a_publishable_key_is_refused_while_it_is_not_served(client: Client) -> None:
-    client.key = PUBLISHABLE_KEY
-    async with client.s1(agent_id(), "Hello") as response:
-        assert response.status == 403
-        assert (await response.json())["error"]["code"] == "insufficient_permissions"
 
 
 @pytest.mark.requirement("S1-11")

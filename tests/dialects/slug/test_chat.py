@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from tests.dialects.scene import IDS, PUBLISHABLE_KEY
+from tests.dialects.scene import IDS
 from tests.support.client import Client
 from tests.support.server import ServerProcess, manifest, scripted
 
@@ -96,14 +96,6 @@ async def test_the_header_names_the_conversation_of_the_body(client: Client) -> 
 async def test_a_message_of_100_kb_is_valid(client: Client) -> None:
     long = "ä" * 50_000
     assert (await client.say(long))["response"] == f"You said: {long}"
-
-
-@pytest.mark.requirement("S2-6")
-async def test_a_publishable_key_is_a_forbidden_error(client: Client) -> None:
-    client.key = PUBLISHABLE_KEY
-    async with client.s2("Hello") as response:
-        assert response.status == 403
-        assert (await response.json())["error"]["name"] == "ForbiddenError"
 
 
 @pytest.mark.requirement("S2-11")

@@ -9,17 +9,22 @@ from starlette.responses import Response
 
 from dragoman.core.commands import StartTurn
 from dragoman.core.tenants import Principal
-from dragoman.dialects.alonchat import wire
-from dragoman.server.requests import bearer, cursor_of, decode_json, idempotency_of, read_body
+from dragoman.dialects.alonchat import description, wire
+from dragoman.ports.conversations import Window
+from dragoman.server.access import Acting
+from dragoman.server.requests import cursor_of, decode_json, idempotency_of, read_body
 from dragoman.server.routing import BothSpellings
 from dragoman.server.services import services_of
 from dragoman.server.streaming import EventStream, turn_headers, whole_reply
 
 router = BothSpellings(wire.PREFIX, wire.error_body)
 
+Sending = Annotated[Principal, Depends(Acting(visitors=True, sends=True))]
+Reading = Annotated[Principal, Depends(Acting(visitors=True))]
 
-@router.post("/agents/{agent_id}/chat")
-async def chat(agent_id: str, request: Request, principal: Annotated[Principal, Depends(bearer)]) -> Response:
+
+@router.post("/agents/{agent_id}/chat", openapi_extra=description.CHAT)
+async def chat(agent_id: str, request: Request, principal: Sending) -> Response:
     """Send a message and receive the answer, whole or streamed."""
     body = await read_body(request)
     asked = decode_json(body, wire.chat_request)
@@ -38,18 +43,14 @@ async def chat(agent_id: str, request: Request, principal: Annotated[Principal, 
     return EventStream(watch, wire.Frames(), turn_headers(request, watch), ids=command.idempotency is not None)
 
 
-@router.get("/conversations/{conversation_id}")
-async def conversation(
-    conversation_id: str,
-    request: Request,
-    principal: Annotated[Principal, Depends(bearer)],
-) -> Response:
+@router.get("/conversations/{conversation_id}", openapi_extra=description.READ)
+async def conversation(conversation_id: str, request: Request, principal: Reading) -> Response:
     """Read a conversation, oldest message first."""
     limit, before = request.query_params.get("limit"), request.query_params.get("before")
-    found, messages = await services_of(request).conversations.read(
+    found, messages, _ = await services_of(request).conversations.read(
         principal,
         wire.conversation_id(conversation_id),
-        limit=None if limit is None else wire.limit(limit),
+        Window(limit=None if limit is None else wire.limit(limit)),
         before=None if before is None else wire.message_id(before),
     )
     return Response(msgspec.json.encode(wire.history(found, messages)), media_type="application/json")

@@ -10,7 +10,7 @@ from dragoman.core.answers import Answer
 from dragoman.core.clock import iso
 from dragoman.core.conversations import Conversation, Message
 from dragoman.core.errors import AgentNotFound, ConversationNotFound, DragomanError, FieldMissing, Invalid
-from dragoman.core.events import TextDelta, TurnCompleted, TurnEvent, TurnFailed, TurnInterrupted, TurnStopped
+from dragoman.core.events import Outcome, TextDelta, TurnEvent, TurnFailed, TurnInterrupted
 from dragoman.core.ids import parse_id, prefixed
 
 PREFIX = "/v1"
@@ -131,7 +131,7 @@ class Frames:
         match event:
             case TextDelta(text):
                 return (b'event: text\ndata: {"type":"text","content":' + _encode(text) + b"}\n\n",)
-            case TurnCompleted() | TurnStopped():
+            case Outcome():
                 whole = reply(self._answer)
                 return (
                     _frame("sources", {"type": "sources", "sources": whole["sources"]}),

@@ -8,17 +8,20 @@ from starlette.responses import Response
 
 from dragoman.core.commands import StartTurn
 from dragoman.core.tenants import Principal
-from dragoman.dialects.slug import wire
-from dragoman.server.requests import bearer, cursor_of, decode_json, idempotency_of, read_body
+from dragoman.dialects.slug import description, wire
+from dragoman.server.access import Acting
+from dragoman.server.requests import cursor_of, decode_json, idempotency_of, read_body
 from dragoman.server.routing import BothSpellings
 from dragoman.server.services import services_of
 from dragoman.server.streaming import EventStream, turn_headers, whole_reply
 
 router = BothSpellings(wire.PREFIX, wire.error_body)
 
+Sending = Annotated[Principal, Depends(Acting(visitors=True, sends=True))]
 
-@router.post("/chat/{slug}")
-async def chat(slug: str, request: Request, principal: Annotated[Principal, Depends(bearer)]) -> Response:
+
+@router.post("/chat/{slug}", openapi_extra=description.CHAT)
+async def chat(slug: str, request: Request, principal: Sending) -> Response:
     """Send a message and receive the answer, whole or streamed."""
     body = await read_body(request)
     asked = decode_json(body, wire.chat_request)

@@ -8,7 +8,7 @@ import msgspec
 from dragoman.core import errors
 from dragoman.core.answers import Answer
 from dragoman.core.errors import AgentNotFound, ConversationNotFound, DragomanError, FieldMissing
-from dragoman.core.events import TextDelta, TurnCompleted, TurnEvent, TurnFailed, TurnInterrupted, TurnStopped
+from dragoman.core.events import Outcome, TextDelta, TurnEvent, TurnFailed, TurnInterrupted
 from dragoman.core.ids import parse_id, prefixed
 
 PREFIX = "/v1/api"
@@ -95,7 +95,7 @@ def frames(event: TurnEvent) -> Sequence[bytes]:
     match event:
         case TextDelta(text):
             return (b'data: {"chunk": ' + _encode(text) + b"}\n\n",)
-        case TurnCompleted() | TurnStopped():
+        case Outcome():
             return (DONE,)
         case TurnFailed(message):
             return _failure(errors.ModelFailed(message))

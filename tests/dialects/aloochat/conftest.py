@@ -1,0 +1,28 @@
+"""A server for each module, with the agents of S0's scene."""
+
+from collections.abc import Iterator
+
+import aiohttp
+import pytest
+
+from tests.dialects.aloochat.scene import Chat, spelled
+from tests.support.client import Client
+from tests.support.server import ServerProcess
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, upstream: str) -> Iterator[ServerProcess]:
+    """The server; nothing that a module sends it may surprise it."""
+    process = ServerProcess(tmp_path_factory.mktemp("server"))
+    process.apply(spelled(upstream))
+    with process:
+        yield process
+    log = process.log_file.read_text()
+    assert '"event":"unforeseen"' not in log
+    assert '"level":"error"' not in log
+
+
+@pytest.fixture
+def chat(server: ServerProcess, session: aiohttp.ClientSession) -> Chat:
+    """A client of S0 with the secret key of `acme`, who talks to its support agent."""
+    return Chat(Client(session, server.url))
