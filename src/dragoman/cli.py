@@ -181,6 +181,52 @@ def revoke_key(tenant: Tenant, name: Annotated[str, typer.Argument(help="The key
 
 
 @app.command()
+def usage(
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="The first UTC day; 30 days ago unless said.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="The last UTC day; today unless said.")] = None,
+    by: Annotated[str, typer.Option("--by", help="Any of day, agent, key, model, with commas.")] = "day",
+    as_json: AsJson = False,
+) -> None:
+    """Show what turns have used: tokens and credits."""
+    from dragoman.core.errors import Invalid
+    from dragoman.services.usage import groups_of, span_us
+
+    try:
+        span_us(start, end)
+        groups = groups_of(by)
+    except Invalid as error:
+        fail(error.message, 2)
+    reports = operate("usage", tenant=tenant, start=start, end=end, by=by)
+    if as_json:
+        typer.echo(json.dumps(reports))
+        return
+    for report in reports:
+        _show_usage(report, groups)
+
+
+def _show_usage(report: dict[str, Any], groups: Sequence[str]) -> None:
+    """Print a tenant's report as a table, whole also where it is wider than the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    numbers = ("turns", "prompt_tokens", "completion_tokens", "credits")
+    balance = "not metered" if report["credits"] is None else f"{report['credits']:,} credits left"
+    table = Table(title=f"{report['tenant']}, {report['from']} to {report['to']}, {balance}", title_justify="left")
+    for group in groups:
+        table.add_column(group, overflow="fold")
+    for number in numbers:
+        table.add_column(number.replace("_", " "), justify="right", no_wrap=True)
+    for row in report["rows"]:
+        table.add_row(*[row[group] or "-" for group in groups], *[f"{row[number]:,}" for number in numbers])
+    table.add_section()
+    labels = ["total", *[""] * (len(groups) - 1)] if groups else []
+    table.add_row(*labels, *[f"{report['total'][number]:,}" for number in numbers])
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 200)
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database schema to this version."""
     from dragoman.adapters.store import migrate as bring_up

@@ -1,0 +1,56 @@
+"""docs/management.md: its commands run as they stand, and leave out no route."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from dragoman.management import DIALECT
+from dragoman.web.openapi import operations
+from tests.support.server import KEY, ServerProcess
+
+TEXT = (Path(__file__).parents[2] / "docs" / "management.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+
+
+def test_every_command_of_the_page_runs_as_it_stands(server: ServerProcess, tmp_path: Path) -> None:
+    script = "set -euo pipefail\n" + "\necho\n".join(BLOCKS)
+    environment = {**os.environ, "URL": server.url, "KEY": KEY}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr
+    assert '"instructions":"You sell kindly."' in done.stdout
+    assert '"role":"assistant"' in done.stdout
+    assert '"action":"conversation.deleted"' in done.stdout
+
+
+def test_every_route_has_a_command() -> None:
+    lines = [
+        line for block in BLOCKS for line in block.splitlines() if line.startswith("manage ") or "$(manage" in line
+    ]
+    shown = []
+    for line in lines:
+        path = re.search(r"manage \"?(/[^\s\"?]*)", line)
+        method = re.search(r"-X (\w+)", line)
+        assert path is not None, line
+        shown.append((method[1] if method else "GET", path[1]))
+    for route, _ in operations(DIALECT):
+        pattern = re.sub(r"{\w+}", "[^/]+", route.path_format.removeprefix("/manage/v1"))
+        for method in route.methods or ():
+            assert any(method == said and re.fullmatch(pattern, path) for said, path in shown), (method, pattern)
+
+
+def test_every_action_of_the_audit_log_is_explained() -> None:
+    source = Path(__file__).parents[2] / "src" / "dragoman"
+    services = [
+        source / "services" / f"{name}.py" for name in ("agents", "audit", "deployments", "operator", "tenants")
+    ]
+    said = set()
+    for file in (*services, *(source / "management").glob("*.py")):
+        said |= set(
+            re.findall(r'"((?:agent|deployment|key|conversation|turn|tenant|manifest)\.[a-z_]+)"', file.read_text())
+        )
+    assert "agent.rolled_back" in said
+    for action in said:
+        assert f"`{action}`" in TEXT, action
