@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from dragoman.adapters.models.weights import locked
+from dragoman.adapters.store.migrate import HEAD
 from tests.support.server import COMMAND, KEY, ServerProcess, manifest, scripted
 
 COMMANDS = (
@@ -23,6 +24,7 @@ COMMANDS = (
     ("keys", "list"),
     ("keys", "rotate"),
     ("keys", "revoke"),
+    ("usage",),
     ("migrate",),
     ("models",),
     ("models", "pull"),
@@ -228,8 +230,8 @@ def test_doctor_exits_0_when_nothing_is_wrong(place: ServerProcess, run: Run, tm
 
 
 def test_migrate_tells_what_it_did_and_refuses_damage(place: ServerProcess, run: Run) -> None:
-    assert run("migrate").stdout == "updated  schema none to 0001\n"
-    assert run("migrate").stdout == "unchanged  schema 0001\n"
+    assert run("migrate").stdout == f"updated  schema none to {HEAD}\n"
+    assert run("migrate").stdout == f"unchanged  schema {HEAD}\n"
     database = place.data_dir / "dragoman.db"
     database.write_bytes(b"overwritten " * 1000)
     for command in (("migrate",), ("export",), ("serve",)):

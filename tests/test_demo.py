@@ -1,5 +1,6 @@
-"""The demo as its first user meets it: the embedded model answers over both contracts, token by token."""
+"""The demo as its first user meets it: the embedded model answers over every contract, token by token."""
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -56,6 +57,21 @@ async def test_the_demo_streams_from_the_embedded_model_over_s1(demo: ServerProc
     assert done["response"] == "".join(pieces)
     assert done["model"] == "qwen2.5-coder-0.5b-instruct"
     assert done["credits_used"] == 1
+
+
+def test_every_command_that_the_demo_prints_is_answered(demo: ServerProcess) -> None:
+    printed = re.findall(r"^  (S\d)  (curl (?:.*\\\n)*.*)$", demo.log_file.read_text(), re.MULTILINE)
+    assert [contract for contract, _ in printed] == ["S0", "S1", "S2", "S3", "S4"]
+    answered = {
+        contract: subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120).stdout
+        for contract, command in printed
+    }
+    assert "9" in json.loads(answered["S0"])["agent_response_text"]
+    assert "9" in json.loads(answered["S1"])["response"]
+    assert "9" in json.loads(answered["S2"])["data"]["response"]
+    assert json.loads(answered["S3"])["user_id"] == "me"
+    done = json.loads(answered["S4"].strip().split("\n")[-1].removeprefix("data: "))
+    assert (done["type"], done["message"]["role"]) == ("done", "assistant")
 
 
 def test_the_demo_can_be_talked_to_in_a_terminal(demo: ServerProcess) -> None:

@@ -47,7 +47,7 @@ async def test_after_kill_9_under_streams_nothing_acknowledged_is_lost(
 ) -> None:
     chance = random.Random(seed)
     record = Record(tmp_path / "seen.jsonl")
-    server.apply(manifest(scripted("Support Agent", {"tokens": TOKENS, "delay": 0.03})))
+    server.apply(manifest(scripted("Support Agent", {"tokens": TOKENS, "delay": 0.03}), credits=1_000_000))
     postgres = server.environment.get("DRAGOMAN_DATABASE_URL")
     database = postgres or server.data_dir / "dragoman.db"
     rounds = count(2, 20) if postgres else count(5, 20)

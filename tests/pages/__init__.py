@@ -1,0 +1,1 @@
+"""What the project's own pages print to be typed, typed."""
