@@ -14,7 +14,7 @@ from bench import processes, report
 from bench.figures import FULL, QUICK, Bench, Effort, Figure
 from bench.processes import BenchFailed
 
-FIGURES = ("streamed", "paced", "first", "history", "memory")
+FIGURES = ("streamed", "paced", "first", "history", "memory", "sockets", "dialects")
 RESULT = Path(__file__).with_name("results") / "latest.json"
 
 
@@ -52,7 +52,12 @@ def _measure(effort: Effort, wanted: list[str]) -> dict[str, Figure]:
         bench = stack.enter_context(Bench(folder, effort, lambda: progress.advance(task)))
 
         data = processes.install(folder, bench.upstream)
-        alone = {"history": bench.history, "memory": bench.memory}
+        alone = {
+            "history": bench.history,
+            "memory": bench.memory,
+            "sockets": bench.sockets,
+            "dialects": bench.dialects,
+        }
         beside = {"streamed": bench.streamed, "paced": bench.paced, "first": bench.first}
         if both := [name for name in wanted if name in beside]:
             with processes.dragoman(data) as dragoman, processes.floor(folder, bench.upstream) as floor:

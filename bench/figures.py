@@ -1,4 +1,4 @@
-"""The five figures: what load each is made of, in which order the servers take it, and what is computed from it.
+"""The figures: what load each is made of, in which order the servers take it, and what is computed from it.
 
 A round gives every server its share in turn, so that what disturbs the machine disturbs all alike; a figure is the
 median of its rounds. Knows no process' inside and no way to print.
@@ -12,10 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
-from bench import processes
+from msgspec.structs import replace
+
+from bench import dialects, processes
 from bench.history import prompt_tokens, seed
 from bench.load import Done, Job
-from bench.processes import FIRST, HELD, KEY, PACED, STREAMED, BenchFailed, Load, Program
+from bench.processes import (
+    FIRST,
+    HELD,
+    IDLE_TENANTS,
+    KEY,
+    PACED,
+    SOCKETS_A_TENANT,
+    STREAMED,
+    BenchFailed,
+    Load,
+    Program,
+)
 
 TOKENS = {STREAMED: 64, PACED: 64, FIRST: 4, HELD: 20}
 LENGTHS = (10, 1_000, 10_000)
@@ -35,19 +48,20 @@ class Effort:
     history_copies: int
     history_turns: int
     memory_rounds: int
+    dialect_turns: int
     streamed_clients: int = 32
     paced_clients: int = 100
     held_streams: int = 200
 
     def pieces(self, figure: str) -> int:
         """How many pieces of work a figure is made of."""
-        if figure == "memory":
+        if figure in ("memory", "sockets"):
             return self.memory_rounds
-        return self.rounds * {"streamed": 2, "paced": 2, "first": 3, "history": len(LENGTHS)}[figure]
+        return self.rounds * {"streamed": 2, "paced": 2, "first": 3, "history": len(LENGTHS), "dialects": 5}[figure]
 
 
-FULL = Effort(5, 1600, 2, 200, 4, 60, 3)
-QUICK = Effort(3, 512, 1, 40, 2, 16, 1)
+FULL = Effort(5, 1600, 2, 200, 4, 60, 3, 1600)
+QUICK = Effort(3, 512, 1, 40, 2, 16, 1, 320)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +186,34 @@ class Bench:
             self.step()
         return _series(kb=kilobytes)
 
+    def dialects(self, data: Path) -> Figure:
+        """CPU of a streamed turn in milliseconds in each contract, side by side, by the dialect's name."""
+        effort = self.effort
+        with processes.dragoman(data) as server:
+            jobs = dialects.jobs(server, effort.dialect_turns, effort.streamed_clients, TOKENS[STREAMED])
+            for job in jobs.values():
+                self.load.run(server.port, replace(job, turns=2 * effort.streamed_clients))
+            cpu: dict[str, list[float]] = {name: [] for name in jobs}
+            for _ in range(effort.rounds):
+                for name, job in jobs.items():
+                    seconds, _done = self._cpu(server, job)
+                    cpu[name].append(seconds * 1e3 / job.turns)
+        return _series(**cpu)
+
+    def sockets(self, data: Path) -> Figure:
+        """Private memory of an idle socket in kB: 2,000 of them at once on a server that is fresh each time."""
+        kilobytes: list[float] = []
+        for _ in range(self.effort.memory_rounds):
+            with processes.dragoman(data) as server:
+                paths = dialects.idle_sockets(server, IDLE_TENANTS, SOCKETS_A_TENANT)
+                before = server.private_bytes()
+                self.load.begin(server.port, Job("", {}, [""], 0, 0, clients=len(paths), sockets=paths))
+                time.sleep(SETTLE_SECONDS)
+                kilobytes.append((server.private_bytes() - before) / len(paths) / 1000)
+                self.load.end()
+            self.step()
+        return _series(kb=kilobytes)
+
     def _cpu(self, server: Program, job: Job) -> tuple[float, Done]:
         before = server.cpu_seconds()
         done = self._run(server, job)
@@ -193,7 +235,7 @@ def _turns(
     bodies = [{"message": QUESTION, "stream": True, "conversationId": known} for known in conversations]
     return Job(
         path=f"/v1/api/chat/{model}",
-        key=KEY,
+        headers={"Authorization": f"Bearer {KEY}"},
         bodies=[json.dumps(body) for body in bodies],
         turns=turns,
         frames=TOKENS[model] + 1,
@@ -205,7 +247,7 @@ def _turns(
 def _direct(model: str, turns: int) -> Job:
     body = {"model": model, "stream": True, "messages": [{"role": "user", "content": QUESTION}]}
     # Beside the tokens: the finish, the usage, and [DONE].
-    return Job("/v1/chat/completions", KEY, [json.dumps(body)], turns, TOKENS[model] + 3)
+    return Job("/v1/chat/completions", {"Authorization": f"Bearer {KEY}"}, [json.dumps(body)], turns, TOKENS[model] + 3)
 
 
 def _p99(values: Sequence[float]) -> float:

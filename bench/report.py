@@ -31,6 +31,14 @@ def document(found: Mapping[str, Figure]) -> dict[str, object]:
             "ratio": _rounded(_ratio(history, "cpu_ms_10000", "cpu_ms_1000")),
         },
         "open_stream_kb": _rounded(found["memory"]["kb"].middle),
+        "idle_socket_kb": _rounded(found["sockets"]["kb"].middle),
+        "dialects": {
+            name: {
+                "cpu_ms": _rounded(series.middle),
+                "ratio": _rounded(series.middle / _cheapest(found["dialects"])),
+            }
+            for name, series in found["dialects"].items()
+        },
     }
 
 
@@ -55,7 +63,17 @@ def table(found: Mapping[str, Figure]) -> Table:
         drawn.add_row("after 10,000 (over 1,000)", _cell(figure, "cpu_ms_10000"), "", f"{ratio:.2f}")
     if figure := found.get("memory"):
         drawn.add_row("open stream: kB", _cell(figure, "kb"))
+    if figure := found.get("sockets"):
+        drawn.add_row("idle socket: kB", _cell(figure, "kb"))
+    if figure := found.get("dialects"):
+        for name, series in figure.items():
+            over = f"{series.middle / _cheapest(figure):.2f}"
+            drawn.add_row(f"{name}: CPU ms", _cell(figure, name), "", over)
     return drawn
+
+
+def _cheapest(figure: Figure) -> float:
+    return min(series.middle for series in figure.values())
 
 
 def _beside(figure: Figure, ours: str, floors: str) -> tuple[str, str, str]:
