@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,11 @@ def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
         ("export", "--tennant", "acme"),
         ("keys", "create", "--name", "ci"),
         ("keys", "create", "--tenant", "acme", "--name", "ci", "--type", "public"),
+        ("keys", "create", "--tenant", "acme", "--name", "ci", "--expires-at", "yesterday"),
+        ("keys", "create", "--tenant", "acme", "--name", "ci", "--expires-at", ""),
+        ("keys", "create", "--tenant", "acme", "--name", "ci", "--expires-at", "2099-01-01"),
         ("keys", "rotate", "--tenant", "acme"),
+        ("keys", "rotate", "--tenant", "acme", "ci", "--overlap", "soon"),
     ],
     ids=" ".join,
 )
@@ -172,6 +176,27 @@ def test_keys_live_their_lives_with_no_server_running(place: ServerProcess, run:
         f"ci {value[:12]}": "expired",
         f"ci {rotated[:12]}": "active",
     }
+
+
+@pytest.mark.parametrize(
+    ("told", "options"),
+    [
+        ("name: takes 1 to 200 characters", ("--name", "")),
+        ("name: takes 1 to 200 characters", ("--name", "x" * 201)),
+        ("a time to come", ("--name", "x", "--expires-at", "2020-01-01T00:00:00Z")),
+        ("before the year 9999", ("--name", "x", "--expires-at", "9999-12-31T23:59:59-14:00")),
+        ("a publishable key names those", ("--name", "x", "--type", "publishable")),
+        ("agents[0]: there is no agent 'other-agent'", ("--name", "x", "--agent", "other-agent")),
+        ("agents[1]: there is no agent ''", ("--name", "x", "--agent", "support-agent", "--agent", "")),
+        ("origins[0]: 'shop.example' is no origin", ("--name", "x", "--origin", "shop.example")),
+    ],
+)
+def test_a_key_that_breaks_a_rule_is_not_made(
+    place: ServerProcess, run: Run, told: str, options: Sequence[str]
+) -> None:
+    place.apply(manifest(scripted()))
+    failed(run("keys", "create", "--tenant", "acme", *options), told)
+    assert list(keys_of(place)) == [f"backend {KEY[:12]}"]
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ def test_what_cannot_be_applied_is_one_line(served: ServerProcess) -> None:
         ({"agents": [wrong_script]}, "tenants[0].agents[0].model"),
         ({"default_agent": "nobody"}, "'nobody' is no agent"),
         ({"keys": [{"name": "thief", "value": KEY}]}, "'thief' is in use by another key"),
+        ({"keys": [{"name": "page", "origins": ["*", "shop.example"]}]}, "keys[0].origins[1]: 'shop.example'"),
     ):
         file = write(served.folder, {"tenants": [{"id": "third", **tenant}]})
         failed(served.run("apply", str(file), check=False), told)
@@ -94,8 +95,8 @@ def test_a_running_server_tells_why_it_cannot_do_it(served: ServerProcess) -> No
     for told, *arguments in (
         ("no tenant 'nobody'", "create", "--tenant", "nobody", "--name", "ci"),
         ("has a key named 'backend'", "create", "--tenant", "acme", "--name", "backend"),
-        ("'soon' is not a time", "create", "--tenant", "acme", "--name", "x", "--expires-at", "soon"),
-        ("'soon' is not a span of time", "rotate", "--tenant", "acme", "backend", "--overlap", "soon"),
+        ("a publishable key names", "create", "--tenant", "acme", "--name", "x", "--type", "publishable"),
+        ("origins[0]: ''", "create", "--tenant", "acme", "--name", "x", "--origin", ""),
     ):
         failed(served.run("keys", *arguments, check=False), told)
 

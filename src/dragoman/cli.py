@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -125,6 +125,16 @@ def export(
     typer.echo(operate("export", tenant=tenant), nl=False)
 
 
+def _spelled(read: Callable[[str], int], text: str) -> None:
+    """Leave with the status of wrong usage where an argument cannot be read."""
+    from dragoman.core.errors import Invalid
+
+    try:
+        read(text)
+    except Invalid as error:
+        fail(error.message, 2)
+
+
 @keys.command("create")
 def create_key(
     tenant: Tenant,
@@ -135,8 +145,12 @@ def create_key(
     expires_at: Annotated[str | None, typer.Option(help="Such as 2027-01-01T00:00:00Z.")] = None,
 ) -> None:
     """Make a key; its value is printed this once."""
+    from dragoman.services.access import time_us
+
     if type not in ("secret", "publishable"):
         raise typer.BadParameter(f"{type!r} is neither secret nor publishable", param_hint="--type")
+    if expires_at is not None:
+        _spelled(time_us, expires_at)
     made = operate(
         "keys_create",
         tenant=tenant,
@@ -170,6 +184,9 @@ def rotate_key(
     overlap: Annotated[str, typer.Option(help="How long the old one goes on: 90s, 15m, 24h, 7d.")] = "24h",
 ) -> None:
     """Make a new value for a key; it is printed this once."""
+    from dragoman.services.access import span_us
+
+    _spelled(span_us, overlap)
     typer.echo(operate("keys_rotate", tenant=tenant, name=name, overlap=overlap)["value"])
 
 

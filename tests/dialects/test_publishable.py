@@ -175,6 +175,24 @@ async def test_a_key_is_for_its_origins(
         assert "origin" in contract.check(told, "Forbidden")
 
 
+@each_contract
+@pytest.mark.parametrize(
+    ("key", "origin"), [(PAGE_KEY, "https://evil.example"), (NO_BROWSER_KEY, ORIGIN), (PUBLISHABLE_KEY, None)]
+)
+async def test_who_is_refused_for_the_origin_or_for_want_of_agents_is_counted(
+    client: Client, contract: Contract, key: str, origin: str | None
+) -> None:
+    await room_in(MINUTE)
+    left = []
+    for _ in range(3):
+        body = contract.body("Hello")
+        async with Page(client, key, origin).request("POST", contract.path(), body) as response:
+            assert response.status == 403
+            left.append(int(response.headers["RateLimit"].split('"sends";r=')[1].split(";")[0]))
+            assert int(response.headers["X-RateLimit-Remaining"]) < int(response.headers["X-RateLimit-Limit"])
+    assert left == [left[0], left[0] - 1, left[0] - 2]
+
+
 @pytest.mark.requirement("S1-7", "S2-6")
 @each_contract
 async def test_a_key_that_names_no_agent_says_what_to_do(client: Client, contract: Contract) -> None:
@@ -217,11 +235,13 @@ async def test_a_token_that_was_not_signed_for_this_tenant_opens_nothing(
 
 @pytest.mark.requirement("S1-7", "S1-8")
 async def test_a_revoked_or_expired_key_opens_nothing(server: ServerProcess, client: Client) -> None:
-    def create(name: str, *options: str) -> str:
+    def create(name: str) -> str:
         common = ("--tenant", "acme", "--type", "publishable", "--agent", "support-agent", "--origin", ORIGIN)
-        return server.run("keys", "create", "--name", name, *common, *options).stdout.strip()
+        return server.run("keys", "create", "--name", name, *common).stdout.strip()
 
-    expired, revoked = create("old-page", "--expires-at", "2026-01-01T00:00:00Z"), create("leaked-page")
+    expired, revoked = "pk_test_acme_old_page_0000000000000000", create("leaked-page")
+    old = {"name": "old-page", "type": "publishable", "value": expired, "expires_at": "2026-01-01T00:00:00Z"}
+    server.apply({"tenants": [{"id": "acme", "keys": [{**old, "agents": ["support-agent"], "origins": [ORIGIN]}]}]})
     assert (await Page(client, revoked).say(ALONCHAT, "Hello"))[0] == 200
     server.run("keys", "revoke", "--tenant", "acme", "leaked-page")
     for key in (expired, revoked):

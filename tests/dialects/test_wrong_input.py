@@ -138,15 +138,6 @@ async def test_a_field_of_a_wrong_type_or_with_text_that_cannot_be_kept_is_refus
         contract.check(told, "Invalid")
 
 
-async def test_metadata_is_taken_or_refused_at_every_depth(client: Client) -> None:
-    answers = set()
-    for depth in (1, 100, 300, 500, 700, 900, *range(960, 1000, 3)):
-        for core in (b"1", b'"\\u0000"'):
-            body = b'{"message": "Hello", "metadata": {"a": ' + nested(b'[{"a":', b"}]", depth // 2, core) + b"}}"
-            answers.add((await send(client, ALONCHAT.path(), body))[0])
-    assert answers == {200, 400}
-
-
 @pytest.mark.requirement("S2-6", "S1-15")
 @each_contract
 async def test_a_body_over_1_mib_is_too_large(client: Client, contract: Contract) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import json
 from typing import Any
+from urllib.parse import quote
 
+import aiohttp
 import pytest
 
 from tests.management.scene import ABSENT_ID, AGENT_ID, SALES_BOT, Manager
@@ -83,6 +85,19 @@ async def test_every_filter_finds_what_it_says(acme: Manager) -> None:
     ):
         assert await found(acme, query) == [], query
         assert await exported(acme, query) == [], query
+
+
+async def test_a_key_of_metadata_is_a_name_whatever_it_looks_like(acme: Manager) -> None:
+    metadata = {"2026": "x", "2fa": "on", "größe": "XL", "0": "zero", "-1": "less", "a b": 5}
+    body = {"user_id": "u", "agent_id": "support-agent", "metadata": metadata}
+    async with (
+        aiohttp.ClientSession(headers={"X-API-Key": acme.key}) as session,
+        session.post(f"{acme.url}/api/v1/chats", json=body) as response,
+    ):
+        mine = "conv_" + (await response.json())["id"].replace("-", "")
+    for key, value in metadata.items():
+        assert await found(acme, f"metadata[{quote(key)}]={value}") == [mine], key
+        assert await found(acme, f"metadata[{quote(key)}]=other") == [], key
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,36 @@ async def test_a_publishable_key_names_agents_that_are_there(acme: Manager) -> N
     (await acme.post("/keys", wrong)).problem(400, "agents[1]", "'other-agent'")
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "shop.example",
+        "https://",
+        "https://*.shop.example",
+        "https://m\u00fcller.example",
+        "https://shop.example:99999",
+        "ftp://shop.example",
+        "null",
+        "https:shop.example",
+        "https://shop example",
+    ],
+)
+async def test_an_origin_that_would_never_match_is_refused(acme: Manager, origin: str) -> None:
+    body = {
+        "name": "page",
+        "type": "publishable",
+        "agents": ["support-agent"],
+        "origins": ["https://ok.example", origin],
+    }
+    (await acme.post("/keys", {**body, "name": "unmatched"})).problem(400, "origins[1]", repr(origin))
+    assert "unmatched" not in [key["name"] for key in await acme.pages("/keys")]
+
+
+async def test_origins_are_taken_however_a_page_may_have_them(acme: Manager) -> None:
+    origins = ["*", "http://localhost:3000", "HTTPS://Shop.Example:443", "http://[::1]:8080", "http://my_host"]
+    assert (await made(acme, "pages", origins=origins))["origins"] == origins
+
+
 async def test_keys_are_listed_page_by_page_and_by_tenant(acme: Manager) -> None:
     whole = [key["id"] for key in await acme.pages("/keys?limit=100")]
     one_by_one = await acme.pages("/keys?limit=1")
@@ -110,6 +140,7 @@ async def test_another_tenants_key_is_as_one_that_is_not_there(acme: Manager) ->
     [
         ({}, "`name`"),
         ({"name": ""}, "`name`"),
+        ({"name": "x" * 201}, "`name`"),
         ({"name": "x", "value": KEY}, "`value`"),
         ({"name": "x", "type": "admin"}, "`type`"),
         ({"name": "x", "expires_at": "soon"}, "`expires_at`"),

@@ -28,6 +28,8 @@ AGENT = "123e4567-e89b-12d3-a456-426614174000"
 CLOSED = "123e4567-e89b-12d3-a456-426614174001"
 SECRET = "sk_test_backend_00000000000000000000"
 PAGE = "pk_test_page_00000000000000000000000"
+SHOP = "pk_test_shop_00000000000000000000000"
+SHOP_ORIGIN = "https://shop.example"
 
 MANAGE = Bucket("manage", 2, "key", "manage_per_minute")
 
@@ -94,6 +96,7 @@ async def ask(tmp_path: Path) -> AsyncIterator[Caller]:
     access = Access(store, b"p" * 32, b"v" * 32)
     await access.create("acme", NewKey("backend", value=SECRET))
     await access.create("acme", NewKey("page", "publishable", PAGE, agents=("open",), origins=("*",)))
+    await access.create("acme", NewKey("shop", "publishable", SHOP, agents=("open",), origins=(SHOP_ORIGIN,)))
     app = DialectApp([Dialect("t", ("/t",), routes(), problem_body, Acting())])
     services: dict[str, Any] = dict.fromkeys(field.name for field in fields(Services))
     services |= {"access": access, "metering": Metering(store, MemoryLimiter(store.limits))}
@@ -116,6 +119,12 @@ def bearing(key: str) -> dict[str, str]:
         ("visitors", bearing(SECRET), 200),
         ("visitors", bearing(PAGE), 200),
         ("visitors", {}, 401),
+        ("visitors", {**bearing(SHOP), "origin": SHOP_ORIGIN}, 200),
+        ("visitors", bearing(SHOP), 403),
+        ("visitors", {**bearing(SHOP), "origin": "https://evil.example"}, 403),
+        ("visitors", {**bearing(SHOP), "x_visitor_token": "vt_nonsense"}, 403),
+        ("visitors", {**bearing(SHOP), "origin": SHOP_ORIGIN, "x_visitor_token": "vt_nonsense"}, 401),
+        ("secret", bearing(SHOP), 403),
         (f"public/{AGENT}", bearing(SECRET), 200),
         (f"public/{AGENT}", bearing(PAGE), 200),
         (f"public/{AGENT}", {}, 200),
@@ -182,3 +191,12 @@ async def test_what_no_route_takes_counts_where_the_credential_is_good(ask: Call
         assert (status, "x-ratelimit-limit" in headers) == (404, False)
     status, headers, _ = await ask("/elsewhere", **bearing(SECRET))
     assert (status, "x-ratelimit-limit" in headers) == (404, False)
+
+
+async def test_who_is_refused_for_the_origin_counts_and_may_be_one_too_many(ask: Caller) -> None:
+    told = [await ask("/t/token", x_api_token=SHOP, origin="https://evil.example") for _ in range(5)]
+    assert "origin" in next(body["detail"] for status, _, body in told if status == 403)
+    assert 429 in [status for status, _, _ in told]
+    assert all("x-ratelimit-remaining" in headers for _, headers, _ in told)
+    status, headers, _ = await ask("/t/nothing", **bearing(SHOP))
+    assert (status, "x-ratelimit-limit" in headers) == (404, True)

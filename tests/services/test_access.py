@@ -23,6 +23,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
     for tenant in ("acme", "other"):
         await opened.tenants.put(Tenant(tenant, tenant), now_us())
     await opened.agents.put("acme", AGENT, "shop", "Shop", {"public": True}, now_us())
+    await opened.agents.put("other", None, "shop", "Shop", {}, now_us())
     yield opened
     await opened.close()
 
@@ -94,8 +95,9 @@ async def test_a_publishable_key_is_for_its_origins(access: Access) -> None:
 
 
 async def test_a_publishable_key_without_agents_says_what_to_do(access: Access) -> None:
+    _, value = await access.bring_to("acme", NewKey("page", "publishable", origins=(ORIGIN,)))
     with pytest.raises(Forbidden, match="names no agent"):
-        await access.authenticate(await page(access, agents=()), ORIGIN)
+        await access.authenticate(value, ORIGIN)
 
 
 async def test_a_change_made_here_is_seen_at_once(access: Access) -> None:

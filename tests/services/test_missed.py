@@ -6,24 +6,38 @@ import pytest
 
 from dragoman.core.commands import Cursor
 from dragoman.core.conversations import Turn, TurnState
-from dragoman.core.errors import TurnNotFound
-from dragoman.core.events import Group, TextDelta, TurnCompleted, TurnEvent, TurnInterrupted, TurnPaused, TurnStarted
+from dragoman.core.events import (
+    Group,
+    TextDelta,
+    TurnCompleted,
+    TurnEvent,
+    TurnFailed,
+    TurnInterrupted,
+    TurnPaused,
+    TurnStarted,
+)
 from dragoman.services.missed import missed
 
 DONE = TurnCompleted("m", 1, 1, 1, 1)
 PAUSED = TurnPaused("m", 1, 1, 1, 1)
 
 
-def turn(name: str, conversation: str = "chat", state: TurnState = "completed") -> Turn:
-    return Turn(name, "acme", conversation, "agent", state, 1, "message", f"answer to {name}", 1, "m", 1)
+def turn(name: str, conversation: str = "chat", state: TurnState = "completed", number: int = 1) -> Turn:
+    return Turn(name, "acme", conversation, "agent", state, 1, "message", f"answer to {name}", number, "m", 1)
 
 
-def started(answer: str) -> TurnStarted:
-    return TurnStarted("turn", "chat", answer, 1, 1)
+def started(answer: str, number: int = 1) -> TurnStarted:
+    return TurnStarted("turn", "chat", answer, number, 1)
 
 
 def group(epoch: int, first: int, *events: TurnEvent) -> Group:
     return Group(epoch, first, events)
+
+
+def number_of(log: list[Group], at: int) -> int:
+    """The number of a log's newest answer."""
+    events = [event for each in log for event in each.events]
+    return max((event.number for event in events if isinstance(event, TurnStarted)), default=10 * at)
 
 
 class Turns:
@@ -31,7 +45,7 @@ class Turns:
 
     def __init__(self, **logs: list[Group]) -> None:
         self.logs = logs
-        self.turns = {name: turn(name) for name in logs}
+        self.turns = {name: turn(name, number=number_of(log, at)) for at, (name, log) in enumerate(logs.items(), 1)}
 
     async def get(self, tenant_id: str, turn_id: str) -> Turn | None:
         return self.turns.get(turn_id)
@@ -39,11 +53,9 @@ class Turns:
     async def events(self, tenant_id: str, turn_id: str) -> list[Group]:
         return self.logs.get(turn_id, [])
 
-    async def after(self, tenant_id: str, conversation_id: str, turn_id: str) -> list[Turn]:
-        if turn_id not in self.turns:
-            raise TurnNotFound
-        known = list(self.turns.values())
-        return known[[each.id for each in known].index(turn_id) + 1 :]
+    async def after(self, tenant_id: str, conversation_id: str, number: int) -> list[Turn]:
+        later = [each for each in self.turns.values() if each.answer_number > number]
+        return sorted(later, key=lambda each: each.answer_number)
 
 
 async def told(turns: Any, cursor: Cursor, *live: str) -> list[Any]:
@@ -55,9 +67,17 @@ async def told(turns: Any, cursor: Cursor, *live: str) -> list[Any]:
     return found
 
 
-PAUSING = [group(1, 1, started("one"), PAUSED), group(1, 3, started("two"), TextDelta("a")), group(1, 5, DONE)]
-PLAIN = [group(1, 1, started("plain"), TextDelta("a"), DONE)]
-RUNNING = [group(1, 1, started("running"), TextDelta("a"))]
+PAUSING = [group(1, 1, started("one", 2), PAUSED), group(1, 3, started("two", 4), TextDelta("a")), group(1, 5, DONE)]
+PLAIN = [group(1, 1, started("plain", 14), TextDelta("a"), DONE)]
+RUNNING = [group(1, 1, started("running", 24), TextDelta("a"))]
+
+
+async def test_a_turn_that_ran_again_comes_after_what_came_between() -> None:
+    failed = [group(1, 1, started("failed", 2), TurnFailed("no", 1)), group(2, 3, started("again", 20), DONE)]
+    turns = Turns(first=failed, second=PLAIN)
+    assert await told(turns, Cursor("first", 1, 2)) == ["failed", "plain", "again"]
+    assert await told(turns, Cursor("second", 1, 3)) == ["plain", "again"]
+    assert await told(turns, Cursor("first", 2, 4)) == ["failed", "again"]
 
 
 async def test_the_segment_of_the_cursor_comes_and_all_that_closed_after_it() -> None:
@@ -87,7 +107,8 @@ async def test_a_turn_that_has_no_log_yet_is_no_gap_while_it_runs() -> None:
 
 
 async def test_a_later_turn_without_a_log_is_a_gap_in_its_place() -> None:
-    assert await told(Turns(first=PLAIN, second=[], third=PLAIN), Cursor("first", 1, 3)) == ["plain", None, "plain"]
+    later = [group(1, 1, started("later", 30), DONE)]
+    assert await told(Turns(first=PLAIN, second=[], third=later), Cursor("first", 1, 3)) == ["plain", None, "later"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Turns that pause for calls of the client and go on with their results."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from dragoman.core.answers import Answer
+from dragoman.core.commands import Cursor
 from dragoman.core.errors import Invalid
 from dragoman.core.events import ToolCall
 from dragoman.core.prompt import CallingMessage, ResultMessage
@@ -135,3 +137,52 @@ async def test_who_follows_a_conversation_is_told_of_every_segment(world: World)
     assert seen == [final.message_id]
     assert world.runner.followers.of("acme", conversation) == 1
     assert world.runner.followers.of("other", conversation) == 0
+
+
+async def test_a_stop_cancels_a_pause_and_its_calls(world: World) -> None:
+    watch, _ = await paused(world, WEATHER)
+    assert (await world.runner.stop("acme", watch.turn.id)).state == "cancelled"
+    with pytest.raises(Invalid, match="cancelled"):
+        await world.runner.answer_calls(world.results(watch.turn.conversation_id, ("call_1", "12")))
+
+
+async def test_a_replay_names_the_message_that_it_shows(world: World) -> None:
+    watch, first = await paused(world, WEATHER, key="mine")
+    await going_on(world, watch.turn.conversation_id, ("call_1", "12"), answer="Cold")
+    again = await world.runner.start(world.command("Warm?", key="mine"))
+    assert (again.turn.answer_id, again.turn.answer_number) == (first.message_id, first.number)
+
+
+async def test_a_place_in_another_turn_is_refused_before_results_are_kept(world: World) -> None:
+    watch, _ = await paused(world, WEATHER)
+    command = world.results(watch.turn.conversation_id, ("call_1", "12"))
+    with pytest.raises(Invalid, match="another turn"):
+        await world.runner.answer_calls(replace(command, resume_after=Cursor("elsewhere", 1, 1)))
+    assert (await world.runner.get("acme", watch.turn.id)).state == "paused"
+
+
+async def test_what_a_pause_used_is_counted_when_a_later_segment_fails(world: World) -> None:
+    watch, answer = await paused(world, WEATHER)
+    going = await world.runner.answer_calls(world.results(watch.turn.conversation_id, ("call_1", "12")))
+    assert isinstance(going, Watch)
+    await world.speaker.say(ToolCall("x", "drop_tables", "{}"), None)
+    assert (await going.answer()).state == "failed"
+    turn = await world.runner.get("acme", watch.turn.id)
+    assert turn.prompt_tokens >= answer.prompt_tokens > 0
+    assert turn.credits == 1
+
+
+async def test_results_that_come_again_while_the_turn_goes_on_join_it(world: World) -> None:
+    watch, _ = await paused(world, WEATHER)
+    results = world.results(watch.turn.conversation_id, ("call_1", "12"))
+    going = await world.runner.answer_calls(results)
+    async with asyncio.timeout(SOON):
+        joined = await world.runner.answer_calls(results)
+        assert isinstance(going, Watch)
+        assert isinstance(joined, Watch)
+        while len(world.speaker.asked) < 2:
+            await asyncio.sleep(0)
+        await world.speaker.say("Cold", None)
+        first, second = await going.answer(), await joined.answer()
+    assert (second.text, second.message_id) == ("Cold", first.message_id)
+    assert len(world.speaker.asked) == 2

@@ -147,6 +147,27 @@ def test_the_kept_transcripts_conform(dialect: Dialect) -> None:
         assert any(data_conforms(document, each, event["data"]) for each in events), block
 
 
+@every
+def test_stream_is_true_false_or_null_as_it_is_taken(dialect: Dialect) -> None:
+    document = openapi(dialect)
+    for _, _, said in operations(document):
+        for content in said.get("requestBody", {}).get("content", {}).values():
+            if "stream" in resolved(content["schema"], document).get("properties", ()):
+                for value, taken in ((True, True), (False, True), (None, True), ("true", False), (1, False)):
+                    asked = {**content["example"], "stream": value}
+                    assert conforms(document, content["schema"], asked) is taken, value
+
+
+def test_a_user_of_a_chat_is_one_whom_a_path_can_name() -> None:
+    (sessions,) = (dialect for dialect in DOCUMENTED if dialect.name == "sessions")
+    document = openapi(sessions)
+    schema = document["paths"]["/api/v1/chats/"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    for user in ("user123", "...", ".a", "a b", "x" * 255):
+        assert conforms(document, schema, {"user_id": user}), user
+    for user in (" ", "", "org/7", "/", ".", "..", "a\0b", "x" * 256):
+        assert not conforms(document, schema, {"user_id": user}), user
+
+
 def data_conforms(document: dict[str, Any], event: dict[str, Any], data: str) -> bool:
     """Whether what stands in an event conforms: validators do not look into it by themselves."""
     *last, said = event["properties"]["data"].get("anyOf", [event["properties"]["data"]])

@@ -3,14 +3,17 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from dragoman.web.routes import ASSETS
 from tests.support.server import KEY, ServerProcess, manifest, scripted
 
 
@@ -37,6 +40,24 @@ def test_the_index_leads_to_every_page_and_document(server: ServerProcess) -> No
             document = json.loads(text(server, further))
             assert document.get("openapi", "3.1.0") == "3.1.0"
             assert document.get("asyncapi", "3.0.0") == "3.0.0"
+
+
+def test_a_head_is_the_answer_without_its_body(server: ServerProcess) -> None:
+    pages = ("/docs", "/docs/", "/docs/slug", "/docs/slug/openapi.json", "/docs/sessions/asyncapi.json", "/docs/nobody")
+    paths = ("/livez", "/livez/", "/readyz", "/metrics", *pages, *(f"/docs/assets/{name}" for name in ASSETS))
+    for path in paths:
+        told = []
+        for method in ("GET", "HEAD"):
+            # Closed by the server at the end, so that whatever it has sent is read.
+            with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port), 10) as line:
+                line.sendall(f"{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode())
+                head, _, body = line.makefile("rb").read().partition(b"\r\n\r\n")
+            assert bool(body) == (method == "GET"), path
+            status, *headers = head.decode().lower().split("\r\n")
+            changing = ("date:", "x-request-id:", *(["content-length:"] if path == "/metrics" else []))
+            told.append((status, [each for each in headers if not each.startswith(changing)]))
+        assert told[0] == told[1]
+        assert told[0][0].endswith("404 not found" if path == "/docs/nobody" else "200 ok")
 
 
 def test_the_curl_line_of_a_page_runs_as_it_stands(server: ServerProcess) -> None:

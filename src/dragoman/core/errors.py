@@ -47,7 +47,8 @@ class FieldMissing(Invalid):
     """A required field is absent or empty."""
 
     def __init__(self, field: str) -> None:
-        super().__init__(f"{field.capitalize()} field is required", field=field)
+        name = field if "_" in field else field.capitalize()
+        super().__init__(f"{name} field is required", field=field)
 
 
 class Unauthenticated(DragomanError):

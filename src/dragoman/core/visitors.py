@@ -16,6 +16,8 @@ _ID_BYTES = 16
 _SIGNATURE_BYTES = 20
 _TOKEN = re.compile(PREFIX + "[A-Za-z0-9_-]{48}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# A browser spells a host in ASCII; a star within one stands for nothing.
+_HOST = re.compile(r"[a-z0-9._:-]+")
 
 
 def token_of(key: bytes, tenant_id: str, visitor_id: str) -> str:
@@ -52,6 +54,11 @@ def admits(origins: Sequence[str], origin: str | None) -> bool:
     return asked is not None and any(_origin(each) == asked for each in origins)
 
 
+def is_origin(text: str) -> bool:
+    """Whether a key may name it: ``*``, or an origin that a page can have. Anything else would never match."""
+    return text == ANY_ORIGIN or _origin(text) is not None
+
+
 def _origin(text: str) -> tuple[str, str, int] | None:
     """Scheme, host and port (RFC 6454, 4); None where the text names no such thing, as ``null`` does."""
     try:
@@ -59,6 +66,6 @@ def _origin(text: str) -> tuple[str, str, int] | None:
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None
-    if not parts.hostname or port is None:
+    if port is None or not _HOST.fullmatch(parts.hostname or ""):
         return None
-    return parts.scheme, parts.hostname, port
+    return parts.scheme, parts.hostname or "", port

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dragoman.core.clock import iso, now_us
-from dragoman.core.errors import AgentNotFound, Invalid, NameTaken, NotFound
+from dragoman.core.errors import NameTaken, NotFound
 from dragoman.core.ids import parse_id, prefixed
 from dragoman.core.tenants import ApiKey
 from dragoman.management.router import Acting, router
@@ -20,7 +20,6 @@ from dragoman.server.services import services_of
 from dragoman.services.access import DEFAULT_OVERLAP, NewKey
 from dragoman.services.audit import actor_of
 from dragoman.services.manifest.format import KeyLimits, Name
-from dragoman.services.usage import END
 
 KEY = path("key_id", "The key: `key_...`, its UUID or its name.", example="backend")
 NO_KEY = "There is no such key"
@@ -90,17 +89,7 @@ async def create_key(request: Request, principal: Acting) -> Response:
     """Make a key; its value is shown this once."""
     Query(request)
     wanted = await body_of(request, _wanted)
-    services = services_of(request)
     expires_at = int(wanted.expires_at.timestamp() * 1_000_000) if wanted.expires_at else None
-    if expires_at is not None and not now_us() < expires_at < END:
-        raise Invalid("expires_at takes a time to come, before the year 9999", field="expires_at")
-    if wanted.type == "publishable" and not wanted.agents:
-        raise Invalid("agents: a publishable key names those that it may talk to", field="agents")
-    for index, reference in enumerate(wanted.agents):
-        try:
-            await services.agents.get(principal.tenant_id, reference)
-        except AgentNotFound as error:
-            raise Invalid(f"agents[{index}]: there is no agent {reference!r}", field="agents") from error
     new = NewKey(
         wanted.name,
         wanted.type,
@@ -110,7 +99,7 @@ async def create_key(request: Request, principal: Acting) -> Response:
         msgspec.to_builtins(wanted.limits) if wanted.limits else None,
         expires_at,
     )
-    key, value = await services.keys.create(principal.tenant_id, actor_of(principal), new)
+    key, value = await services_of(request).keys.create(principal.tenant_id, actor_of(principal), new)
     return _made(key, value, 201)
 
 

@@ -23,7 +23,6 @@ T = TypeVar("T")
 DEFAULT_LIMIT = 20
 MOST = 100
 LONGEST_VALUE = 500
-DEEPEST = 64
 # What a database's whole numbers hold, with room above.
 HIGHEST = 2**62
 
@@ -38,9 +37,6 @@ IF_NONE_MATCH = header("If-None-Match", "Only if the agent is no longer in this 
 
 _FAMILY = re.compile(r"([a-z]+)\[([^\[\]]*)\]")
 _TAGS = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
-# A text that does not end is one to the end: so each byte is looked at once.
-_NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{}]', re.DOTALL)
-_DEEPER = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -152,19 +148,7 @@ async def body_of(request: Request, decoder: msgspec.json.Decoder[T], otherwise:
     body = await read_body(request)
     if not body and otherwise is not None:
         return otherwise
-    _check_depth(body)
     return decode_json(body, decoder)
-
-
-def _check_depth(body: bytes) -> None:
-    """What is kept is read again by parsers that go down as deep as it does."""
-    if body.count(b"[") + body.count(b"{") <= DEEPEST:
-        return
-    depth = 0
-    for found in _NESTING.finditer(body):
-        depth += _DEEPER.get(found[0], 0)
-        if depth > DEEPEST:
-            raise Invalid(f"The request body is nested deeper than {DEEPEST} levels")
 
 
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -64,7 +64,10 @@ class TurnRequest:
 
 @dataclass(frozen=True, slots=True)
 class ResultsRequest:
-    """Results of a paused turn's calls, as pairs of call id and content, with the ids of what may be made."""
+    """Results of a paused turn's calls, as pairs of call id and content, with the ids of what may be made.
+
+    `joining` says that the turn runs already: nothing is begun then, and only what came before is told.
+    """
 
     principal: Principal
     agent_reference: str
@@ -74,6 +77,7 @@ class ResultsRequest:
     answer_id: str
     owner: int
     now: int
+    joining: bool = False
 
     @property
     def tenant_id(self) -> str:
@@ -210,12 +214,8 @@ class TurnStore(Protocol):
         """Which of these call ids the conversation has already."""
         ...
 
-    async def after(self, tenant_id: str, conversation_id: str, turn_id: str) -> Sequence[Turn]:
-        """The turns of a conversation that began after one of them, oldest first.
-
-        Raises:
-            TurnNotFound: the conversation has no such turn.
-        """
+    async def after(self, tenant_id: str, conversation_id: str, number: int) -> Sequence[Turn]:
+        """The turns of a conversation whose newest answer has a higher number, by that number."""
         ...
 
     async def events(self, tenant_id: str, turn_id: str) -> Sequence[Group]:
@@ -227,6 +227,10 @@ class TurnStore(Protocol):
 
         `runs_here` is asked from any thread, after the turn was seen as running in the store.
         """
+        ...
+
+    async def cancel_pauses(self, tenant_id: str, conversation_id: str, now: int) -> None:
+        """Cancel the turn that is paused in a conversation, and its open calls, if there is one."""
         ...
 
     async def end_pauses(self, before: int, now: int) -> int:

@@ -72,7 +72,7 @@ class Acting:
         Raises:
             Unauthenticated, Forbidden, RateLimited, Unavailable
         """
-        principal, new_visitor_token = await self._caller(request)
+        (principal, new_visitor_token), refusal = await self._caller(request)
         note(request, tenant_id=principal.tenant_id)
         admission = await services_of(request).metering.admit(
             principal, address_of(request), bucket=self._bucket, sends=self._sends
@@ -80,18 +80,20 @@ class Acting:
         tell(request, limit_headers(admission))
         if admission.refused:
             raise RateLimited(admission.retry_after)
+        if refusal is not None:
+            raise refusal
         if principal.type == "publishable" and not self._visitors:
             raise Forbidden
         if new_visitor_token is not None:
             tell(request, [(VISITOR_HEADER.lower().encode(), new_visitor_token.encode())])
         return principal
 
-    async def _caller(self, request: Request) -> Caller:
+    async def _caller(self, request: Request) -> tuple[Caller, Forbidden | None]:
         access, headers = services_of(request).access, request.headers
         credential, visitor_token = self._credential_of(request), headers.get(VISITOR_HEADER)
         if credential is None and self._public_agent is not None:
-            return await access.public(request.path_params[self._public_agent], visitor_token)
-        return await access.authenticate(credential, headers.get("origin"), visitor_token)
+            return await access.public(request.path_params[self._public_agent], visitor_token), None
+        return await access.recognize(credential, headers.get("origin"), visitor_token)
 
 
 def address_of(connection: HTTPConnection) -> str:

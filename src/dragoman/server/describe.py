@@ -63,7 +63,8 @@ class Body:
     """A request body of one Struct, in each of `media`; the cURL line sends `example` in the first of them.
 
     `required` names fields that the Struct itself lets be absent; `fields` adds JSON Schema keywords to fields, a
-    description above all; `files` are the file parts of a multipart body, each with what it is.
+    description above all; `files` are the file parts of a multipart body, each with what it is. `optional` says
+    that there may be none.
     """
 
     kind: type
@@ -72,6 +73,7 @@ class Body:
     required: Sequence[str] = ()
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,19 @@ from dragoman.server.observe import metrics
 from dragoman.server.routing import BothSpellings
 from dragoman.server.services import services_of
 
+# What watches a server often asks for the head alone; the body of its answer is left out on the way.
+READ = ["GET", "HEAD"]
+
 router = BothSpellings("", problem_body)
 
 
-@router.get("/livez")
+@router.api_route("/livez", methods=READ)
 async def livez() -> Response:
     """The process lives."""
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
-@router.get("/readyz")
+@router.api_route("/readyz", methods=READ)
 async def readyz(request: Request) -> Response:
     """Whether requests can be served now, and if not, why."""
     services = services_of(request)
@@ -33,4 +36,4 @@ async def readyz(request: Request) -> Response:
     return Response(msgspec.json.encode(body), 503 if reason else 200, media_type="application/json")
 
 
-router.add_api_route("/metrics", metrics, methods=["GET"])
+router.add_api_route("/metrics", metrics, methods=READ)

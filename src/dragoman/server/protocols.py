@@ -131,11 +131,15 @@ class SocketConnection(WebSocketsSansIOProtocol):
             self.transport.abort()
 
     def handle_parser_exception(self) -> None:
-        """Say what was wrong, then pass over what comes: closed at once, the peer might be reset before it reads."""
+        """Say what was wrong and that nothing follows, then pass over what comes until the peer ends too.
+
+        Closed at once, the peer might be reset before it reads.
+        """
         close = self.conn.close_sent
         self._broken = self.close_sent = True
         self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code if close else 1006})
         self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write_eof()
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()

@@ -1,6 +1,7 @@
 """What comes in: bodies within bounds, JSON into Structs, headers into commands. Knows no dialect's fields."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -19,6 +20,12 @@ JSON_CAP = 1024 * 1024
 # So much of a body that is too large is still read: a client that is in the middle of sending sees our answer.
 DISCARDED = 8 * JSON_CAP
 LONGEST_IDEMPOTENCY_KEY = 255
+DEEPEST = 64
+
+# A text that does not end is one to the end: so each byte is looked at once.
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)).difference(b"[]{}"))
 
 
 def note(request: Request, **facts: str) -> None:
@@ -56,6 +63,7 @@ def decode_json(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     Raises:
         Invalid: it is no JSON, is nested too deep, has a wrong type, or text that cannot be kept.
     """
+    _check_depth(body)
     try:
         decoded = decoder.decode(body)
         # One search of the bytes tells whether the costly look is needed at all.
@@ -63,9 +71,26 @@ def decode_json(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
             raise Invalid("Text must not contain U+0000")
     except msgspec.ValidationError as error:
         raise Invalid(str(error).replace("`$.", "`").replace(" - at `", " in `")) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid("The request body is not valid JSON") from error
     return decoded
+
+
+def _check_depth(body: bytes) -> None:
+    """What is kept is read again by parsers that go down as deep as it does.
+
+    Raises:
+        Invalid
+    """
+    if body.count(b"[") + body.count(b"{") <= DEEPEST:
+        return
+    brackets = _TEXT.sub(b"", body).translate(_ALIKE, _NO_BRACKETS)
+    for _ in range(DEEPEST):
+        # Each time the innermost pairs go, and with them one level.
+        brackets = brackets.replace(b"[]", b"")
+    # Other brackets that are left have no partner: that is no JSON.
+    if b"[]" in brackets or brackets.count(b"[") > DEEPEST:
+        raise Invalid(f"The request body is nested deeper than {DEEPEST} levels")
 
 
 def idempotency_of(request: Request, principal: Principal, body: bytes) -> Idempotency | None:

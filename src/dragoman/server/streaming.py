@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from dragoman.core.answers import Answer
 from dragoman.core.events import Group, TurnEvent
 from dragoman.core.ids import prefixed
-from dragoman.server.requests import note
+from dragoman.server.requests import note, tell
 from dragoman.server.stepped import PARKED, Stepped
 from dragoman.services.runs import Watch
 
@@ -53,7 +53,8 @@ async def whole_reply(request: Request, watch: Watch, body: Callable[[Answer], A
     Raises:
         ModelFailed, Unavailable: there is none.
     """
-    headers = turn_headers(request, watch)
+    # An answer that says a failure names its turn too.
+    tell(request, [(name.lower().encode(), value.encode()) for name, value in turn_headers(request, watch).items()])
     leaving = asyncio.create_task(_notice_leaving(request.receive, watch)) if watch.ends_when_left else None
     try:
         answer = await watch.answer()
@@ -61,7 +62,7 @@ async def whole_reply(request: Request, watch: Watch, body: Callable[[Answer], A
         if leaving is not None:
             leaving.cancel()
     answer.check()
-    return Response(msgspec.json.encode(body(answer)), headers=headers, media_type="application/json")
+    return Response(msgspec.json.encode(body(answer)), media_type="application/json")
 
 
 async def _notice_leaving(receive: Receive, watch: Watch) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import structlog
@@ -14,13 +14,16 @@ from dragoman.core.errors import Forbidden, Invalid, NameTaken, NotFound, Unauth
 from dragoman.core.ids import new_id, new_secret, parse_id
 from dragoman.core.secrets import digest
 from dragoman.core.tenants import ApiKey, KeyType, Principal
-from dragoman.core.visitors import admits, token_of, visitor_of
+from dragoman.core.visitors import admits, is_origin, token_of, visitor_of
 from dragoman.ports.store import Store
 from dragoman.services.remembered import Remembered
 
 TOUCH_INTERVAL = 5.0
 SHORTEST_VALUE = 32
 SHOWN_CHARACTERS = 12
+LONGEST_NAME = 200
+# Microseconds since the epoch: what is later is written with five digits of a year, which nobody reads.
+LATEST_EXPIRY = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 PREFIXES: Mapping[KeyType, str] = {"secret": "sk", "publishable": "pk"}
 DEFAULT_OVERLAP = "24h"
 
@@ -99,27 +102,33 @@ class Access:
             Unauthenticated: there is no credential, it opens nothing, or the visitor's token is not of this tenant.
             Forbidden: it is a publishable key that is not for this origin, or for no agent.
         """
+        caller, refusal = await self.recognize(credential, origin, visitor_token)
+        if refusal is not None:
+            raise refusal
+        return caller
+
+    async def recognize(
+        self, credential: str | None, origin: str | None, visitor_token: str | None
+    ) -> tuple[Caller, Forbidden | None]:
+        """As `authenticate`, but that who is refused is told as well: his requests count. He is no visitor.
+
+        Raises:
+            Unauthenticated
+        """
         if not credential:
             raise Unauthenticated
         key = await self._keys.get(digest(self._pepper, credential))
         now = now_us()
         if key is None or not key.is_good(now):
             raise Unauthenticated
+        principal, new_token = Principal(key.tenant_id, key.id, key.type, limits=key.limits), None
         if key.type == "publishable":
-            caller = self._behind(key, origin, visitor_token)
-        else:
-            caller = Caller(Principal(key.tenant_id, key.id, key.type, limits=key.limits))
+            if (refusal := _refusal(key, origin)) is not None:
+                return Caller(principal), refusal
+            visitor_id, new_token = self._visitor(key.tenant_id, visitor_token)
+            principal = replace(principal, visitor_id=visitor_id, agents=key.agents)
         self._used[key.id] = now
-        return caller
-
-    def _behind(self, key: ApiKey, origin: str | None, visitor_token: str | None) -> Caller:
-        """The visitor who acts behind a publishable key."""
-        if not admits(key.origins, origin):
-            raise Forbidden("This key does not permit requests from this origin")
-        if not key.agents:
-            raise Forbidden("This publishable key names no agent; name those that it may talk to")
-        visitor_id, new_token = self._visitor(key.tenant_id, visitor_token)
-        return Caller(Principal(key.tenant_id, key.id, key.type, visitor_id, key.agents, key.limits), new_token)
+        return Caller(principal, new_token), None
 
     async def public(self, agent: str, visitor_token: str | None = None) -> Caller:
         """The visitor of a public agent, who needs no credential; the agent is named by its id, never by a slug.
@@ -166,9 +175,10 @@ class Access:
         Raises:
             NotFound: no such tenant.
             NameTaken: a key of this name or value exists.
-            Invalid: the value is too short.
+            Invalid: the value is too short, or what it is to be breaks a rule.
         """
         await self._check_tenant(tenant_id)
+        await self._check(tenant_id, wanted)
         if any(key.name == wanted.name for key in await self._store.keys.all(tenant_id)):
             raise NameTaken(f"tenant {tenant_id!r} has a key named {wanted.name!r}; see: dragoman keys rotate")
         key, value = self._make(tenant_id, wanted)
@@ -253,6 +263,28 @@ class Access:
         if await self._store.tenants.get(tenant_id) is None:
             raise NotFound(f"there is no tenant {tenant_id!r}")
 
+    async def _check(self, tenant_id: str, wanted: NewKey) -> None:
+        """What holds for every key that is made by hand. A manifest may bring a key before its agents.
+
+        Raises:
+            Invalid
+        """
+        if not 1 <= len(wanted.name) <= LONGEST_NAME:
+            raise Invalid(f"name: takes 1 to {LONGEST_NAME} characters", field="name")
+        if wanted.expires_at is not None and not now_us() < wanted.expires_at < LATEST_EXPIRY:
+            raise Invalid("expires_at takes a time to come, before the year 9999", field="expires_at")
+        for index, origin in enumerate(wanted.origins):
+            if not is_origin(origin):
+                raise Invalid(
+                    f"origins[{index}]: {origin!r} is no origin; write it like https://shop.example, or *",
+                    field="origins",
+                )
+        if wanted.type == "publishable" and not wanted.agents:
+            raise Invalid("agents: a publishable key names those that it may talk to", field="agents")
+        for index, reference in enumerate(wanted.agents):
+            if await self._store.drafts.get(tenant_id, reference) is None:
+                raise Invalid(f"agents[{index}]: there is no agent {reference!r}", field="agents")
+
     async def _newest(self, tenant_id: str, name: str) -> ApiKey:
         named = [key for key in await self.list(tenant_id) if key.name == name]
         if not named:
@@ -276,3 +308,12 @@ class Access:
             limits=tuple((wanted.limits or {}).items()),
         )
         return key, value
+
+
+def _refusal(key: ApiKey, origin: str | None) -> Forbidden | None:
+    """Why a publishable key is not for whoever asks from this origin."""
+    if not admits(key.origins, origin):
+        return Forbidden("This key does not permit requests from this origin")
+    if not key.agents:
+        return Forbidden("This publishable key names no agent; name those that it may talk to")
+    return None

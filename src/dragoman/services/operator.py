@@ -86,7 +86,7 @@ class Operator:
             type="secret" if type == "secret" else "publishable",
             agents=tuple(agents),
             origins=tuple(origins),
-            expires_at=time_us(expires_at) if expires_at else None,
+            expires_at=time_us(expires_at) if expires_at is not None else None,
         )
         key, value = await self._keys.create(tenant, OPERATOR, wanted)
         return {**_shown(key), "value": value}

@@ -1,6 +1,7 @@
 """What a closed segment of a turn looked like: from its log, or made anew from what is stored. Knows no watcher."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dragoman.core.conversations import Turn
 from dragoman.core.errors import Conflict
@@ -33,6 +34,14 @@ async def replay(store: Store, turn: Turn, answer_id: str | None, *, whole_log: 
     if whole_log:
         raise Conflict("The events of this turn are no longer kept; send the request without Last-Event-ID")
     return await _from_messages(store, turn, answer_id)
+
+
+def as_answered(turn: Turn, segment: Sequence[Group]) -> Turn:
+    """A turn as it was when this segment of it was its newest."""
+    started = segment[0].events[0]
+    if not isinstance(started, TurnStarted):
+        return turn
+    return replace(turn, answer_id=started.message_id, answer_number=started.number)
 
 
 def segments_of(logged: Sequence[Group]) -> list[list[Group]]:

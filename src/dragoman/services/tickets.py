@@ -40,7 +40,7 @@ class Tickets:
         principal = ticket.principal
         until = now_us() + GOOD_FOR_SECONDS * 1_000_000
         named = (principal.tenant_id, principal.key_id, principal.visitor_id, ticket.user_id, ticket.conversation_id)
-        said = _encoded(json.dumps([new_id(), until, *named]).encode())
+        said = _encoded(json.dumps([new_id(), until, *named], ensure_ascii=False).encode())
         return f"{PREFIX}{said}.{self._signature(said)}"
 
     async def redeem(self, token: str, origin: str | None) -> Ticket:

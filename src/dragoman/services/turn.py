@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -26,7 +27,7 @@ from dragoman.services.closings import Closing, closing_of, end_of
 from dragoman.services.followers import Followers
 from dragoman.services.live import Live, TurnLog, settle_flush
 from dragoman.services.order import Order
-from dragoman.services.replays import replay
+from dragoman.services.replays import as_answered, replay
 from dragoman.services.runs import Run, Watch
 
 FINISH_PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -104,12 +105,22 @@ class TurnRunner:
         turn_id = await self._store.turns.turn_of_call(
             principal.tenant_id, command.conversation_id, command.results[-1][0]
         )
-        found = await self._open(
-            principal.tenant_id,
-            command.conversation_id,
-            turn_id or new_id(),
-            lambda: self._store.turns.begin_segment(request),
-        )
+        if command.resume_after is not None and command.resume_after.turn_id != turn_id:
+            raise Invalid("Last-Event-ID is of another turn than these results", field="Last-Event-ID")
+        found: Run | Existing | Waiting
+        if turn_id in self._runs:
+            # It goes on already: to wait for the conversation would be to wait for its end.
+            told = await self._store.turns.begin_segment(replace(request, joining=True)).applied
+            if isinstance(told, Begun):
+                raise TypeError("a turn that runs cannot begin")
+            found = told
+        else:
+            found = await self._open(
+                principal.tenant_id,
+                command.conversation_id,
+                turn_id or new_id(),
+                lambda: self._store.turns.begin_segment(request),
+            )
         if isinstance(found, Waiting):
             return found
         return await self._watch(found, command.resume_after, joined=isinstance(found, Existing))
@@ -300,7 +311,7 @@ class TurnRunner:
             if turn.state == "running":
                 raise Unavailable("This turn is being recovered", retry_after=5)
         replayed = await replay(self._store, turn, found.answer_id, whole_log=cursor is not None)
-        return Watch(turn, cursor, joined, None, replayed)
+        return Watch(as_answered(turn, replayed), cursor, joined, None, replayed)
 
     def running_in(self, tenant_id: str, conversation_id: str) -> Run | None:
         """The segment that runs in a conversation."""
@@ -330,7 +341,11 @@ class TurnRunner:
         if run is not None and run.begun.turn.tenant_id == tenant_id:
             run.end("stopped")
             await asyncio.wait([run.task])
-        return await self.get(tenant_id, turn_id)
+        turn = await self.get(tenant_id, turn_id)
+        if turn.state == "paused":
+            await self._store.turns.cancel_pauses(tenant_id, turn.conversation_id, now_us())
+            turn = await self.get(tenant_id, turn_id)
+        return turn
 
     async def stop_conversation(self, tenant_id: str, conversation_id: str) -> Turn | None:
         """Stop whatever runs in a conversation; None where nothing does."""

@@ -116,7 +116,7 @@ class _Document:
             made["parameters"] = [_parameter(each) for each in parameters]
         if said.bodies:
             content = {media: self._body(body, media) for body in said.bodies for media in body.media}
-            made["requestBody"] = {"required": True, "content": content}
+            made["requestBody"] = {"required": not all(body.optional for body in said.bodies), "content": content}
         made["responses"] = dict(self._responses(said))
         return made
 

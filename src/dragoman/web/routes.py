@@ -16,6 +16,8 @@ from dragoman.server.routing import BothSpellings
 from dragoman.web.openapi import openapi
 from dragoman.web.pages import Entry, document_page, index_page
 
+# Whoever asks for the head alone gets it: the body is left out on the way.
+READ = ["GET", "HEAD"]
 ASSETS: Mapping[str, str] = {"docs.css": "text/css", "mark.svg": "image/svg+xml"}
 # A page may load its own style and icon; no script runs, nothing frames it, no form leaves it.
 PAGE_HEADERS = {
@@ -51,22 +53,22 @@ def docs(dialects: Sequence[Dialect], public_url: str = "") -> BothSpellings:
             raise RouteNotFound
         return found
 
-    @router.get("")
+    @router.api_route("", methods=READ)
     async def index(request: Request) -> Response:
         """All APIs of this server."""
         return _page(index_page(entries(request)))
 
-    @router.get("/{name}")
+    @router.api_route("/{name}", methods=READ)
     async def show(name: str, request: Request) -> Response:
         """One API, for people."""
         return _page(document_page(entries(request), entry(request, name)))
 
-    @router.get("/{name}/openapi.json")
+    @router.api_route("/{name}/openapi.json", methods=READ)
     async def machine(name: str, request: Request) -> Response:
         """One API as OpenAPI 3.1."""
         return _json(entry(request, name).openapi)
 
-    @router.get("/{name}/asyncapi.json")
+    @router.api_route("/{name}/asyncapi.json", methods=READ)
     async def socket(name: str, request: Request) -> Response:
         """The sockets of one API as AsyncAPI 3.0."""
         document = entry(request, name).asyncapi
@@ -74,7 +76,7 @@ def docs(dialects: Sequence[Dialect], public_url: str = "") -> BothSpellings:
             raise RouteNotFound
         return _json(document)
 
-    @router.get("/assets/{name}")
+    @router.api_route("/assets/{name}", methods=READ)
     async def asset(name: str) -> Response:
         """A style sheet or a picture."""
         if name not in ASSETS:

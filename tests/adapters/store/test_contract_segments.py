@@ -220,6 +220,64 @@ async def test_a_turn_that_went_on_is_charged_at_its_pause_alone(store: SqlStore
     assert await balance(store) == 15
 
 
+async def test_an_unmetered_tenant_owes_nothing_when_its_server_dies_after_a_pause(store: SqlStore) -> None:
+    agent = await settled(store)
+    beginning = await paused(store, agent, calls=CALLS[:1])
+    assert isinstance(await answered(store, results(store, beginning, ("call_1", "12"))), Begun)
+    assert await store.turns.interrupt_orphans(lambda turn_id: False, NOW + 3) == 1
+    assert await balance(store) is None
+    assert (await begun(store, agent)).reserved == 0
+
+
+async def test_a_log_is_kept_as_long_as_its_turn_is_paused_and_goes_on_without_a_gap(store: SqlStore) -> None:
+    beginning = await paused(store, await settled(store), calls=CALLS[:1])
+    await store.turns.prune(NOW + 10, 0)
+    going = await answered(store, results(store, beginning, ("call_1", "12")))
+    assert isinstance(going, Begun)
+    logged = await store.turns.events("acme", beginning.turn.id)
+    assert going.next_sequence == logged[-1].first_sequence + len(logged[-1].events) > 1
+
+
+async def test_a_turn_that_runs_again_ends_the_pause_of_another(store: SqlStore) -> None:
+    agent = await settled(store)
+    failed = await begun(store, agent, "First", scope="once")
+    await store.turns.finish(ending(store, failed, "", state="failed", credits=0))
+    conversation = failed.turn.conversation_id
+    other = await begun(store, agent, "Second", conversation_id=conversation)
+    await store.turns.finish(ending(store, other, "", state="paused", calls=CALLS))
+    again = await begun(store, agent, "First", scope="once")
+    assert again.turn.id == failed.turn.id
+    turn = await store.turns.get("acme", other.turn.id)
+    assert turn is not None
+    assert turn.state == "cancelled"
+    with pytest.raises(Invalid, match="cancelled"):
+        await answered(store, results(store, other, ("call_1", "12")))
+
+
+async def test_grants_that_race_are_given_once(store: SqlStore) -> None:
+    done = await asyncio.gather(*(store.tenants.put(Tenant("new", "New", credits=50), NOW) for _ in range(4)))
+    assert sorted(done) == ["created", "unchanged", "unchanged", "unchanged"]
+    await asyncio.gather(*(store.tenants.put(Tenant("new", "New", credits=90), NOW) for _ in range(6)))
+    assert (await store.tenants.granted("new"), await balance(store, "new")) == (90, 90)
+
+
+async def test_reruns_pauses_and_messages_of_a_metered_tenant_do_not_wait_for_each_other_for_ever(
+    store: SqlStore,
+) -> None:
+    agent = await metered(store, 1000)
+    failed = [await begun(store, agent, scope=f"again {number}") for number in range(6)]
+    for each in failed:
+        await store.turns.finish(ending(store, each, "", state="failed", credits=0, charged=0))
+    pauses = [await paused(store, agent) for _ in range(6)]
+    async with asyncio.timeout(20):
+        found = await asyncio.gather(
+            *(begun(store, agent, scope=f"again {number}") for number in range(6)),
+            *(begun(store, agent, "On", conversation_id=each.turn.conversation_id) for each in pauses),
+            *(begun(store, agent) for _ in range(6)),
+        )
+    assert len({each.turn.id for each in found}) == 18
+
+
 async def test_concurrent_turns_never_spend_more_than_there_is(store: SqlStore) -> None:
     agent = await metered(store, 50)
     found = await asyncio.gather(*(begun(store, agent) for _ in range(30)), return_exceptions=True)

@@ -264,6 +264,7 @@ MALFORMED = [
     '[{"role": "user", "content": "a\\u0000b"}]',
     '[{"role": "user", "content": "\\ud800"}]',
     '[{"role": "user", "content": "x"}] x',
+    '[{"role": "user", "content": "x", "y": ' + "[" * 63 + "]" * 63 + "}]",
     "[" * 5_000,
     "[" * 5_000 + "]" * 5_000,
 ]
@@ -276,6 +277,14 @@ async def test_messages_that_are_malformed_are_a_400(chat: Chat, messages: str) 
         fields = {"agent_key": agent_key(), "messages": messages, **query}
         for more in ({"data": form_of(fields)}, {"data": fields}, {"json": fields}):
             await chat.refused(400, "POST", CHAT, **more)
+
+
+async def test_messages_go_64_levels_deep(chat: Chat) -> None:
+    messages = '[{"role": "user", "content": "x", "y": ' + "[" * 62 + "]" * 62 + "}]"
+    fields = {"agent_key": agent_key(), "messages": messages, "query": "Hello"}
+    for more in ({"data": form_of(fields)}, {"json": fields}):
+        async with chat.request("POST", CHAT, **more) as response:
+            assert response.status == 200
 
 
 @pytest.mark.requirement("S0-10", "S0-19")

@@ -76,6 +76,7 @@ async def test_a_deployment_must_be_the_agents_own(chat: Chat) -> None:
 async def test_an_agent_that_is_missing_is_a_400_and_one_that_is_unknown_a_404(chat: Chat, stranger: Chat) -> None:
     for body in ({}, {"agent_id": None}, {"agent_id": ""}, {"title": "x"}, {"agent_id": 5}, [], "x", None):
         await chat.refused(400, "POST", CONVERSATIONS, json=body)
+    assert await chat.refused(400, "POST", CONVERSATIONS, json={}) == "agent_id field is required"
     for agent in ("123e4567-e89b-12d3-a456-426614174999", "support-agent", "agent_x", "\u00e9"):
         message = await chat.refused(404, "POST", CONVERSATIONS, json={"agent_id": agent})
         assert message == "Agent not found"

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import time
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.dialects.scene import MINUTE, room_in
 from tests.dialects.sessions.scene import secret_key
@@ -79,6 +81,19 @@ async def test_a_frame_of_64_kib_is_taken_and_a_longer_one_closes_the_socket(cha
         await line.socket.send_str(message_of(size))
         assert await line.closed() == 1009
     assert len(await chats.messages(chat)) == 1
+
+
+async def test_who_sends_too_much_is_told_and_let_go_at_once(chats: Chats) -> None:
+    assert chats.key is not None
+    query = urlencode({"api_key": chats.key, "user_id": USER, "chat_id": await chats.create()})
+    # A client that does as RFC 6455 says: it waits for the server to end the connection.
+    async with connect(f"{chats.url.replace('http', 'ws', 1)}/ws/chat?{query}", close_timeout=20) as line:
+        await line.recv()
+        began = time.monotonic()
+        await line.send(message_of(CAP + 1))
+        await line.wait_closed()
+        assert time.monotonic() - began < 2
+        assert line.close_code == 1009
 
 
 @pytest.mark.requirement("S3-15")

@@ -3,6 +3,7 @@
 import io
 import re
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
@@ -84,6 +85,27 @@ async def test_a_chat_is_with_the_agent_that_is_named_or_the_tenants_own(chats: 
 )
 async def test_a_body_that_makes_no_chat_is_refused(chats: Chats, body: Any, code: str, parameter: str | None) -> None:
     assert check_error(await chats.told("POST", "/", body, 400), code).get("parameter") == parameter
+
+
+async def test_metadata_is_kept_to_a_depth_at_which_it_can_be_listed(chats: Chats) -> None:
+    for depth, status in ((62, 201), (63, 400), (963, 400), (965, 400), (967, 400)):
+        body = '{"user_id": "deep", "metadata": {"a": ' + "[" * depth + "]" * depth + "}}"
+        async with chats.session.post(f"{chats.url}/api/v1/chats", data=body, headers=chats.headers) as response:
+            assert response.status == status, depth
+            if status == 400:
+                check_error(await response.json(), "INVALID_REQUEST")
+    assert (await chats.told("GET", "/user/deep"))["total"] == 1
+
+
+async def test_a_user_whom_no_path_could_name_is_refused(chats: Chats) -> None:
+    for user in ("org/7", "/", "a/", ".", ".."):
+        told = await chats.told("POST", "/", {"user_id": user}, 400)
+        assert check_error(told, "INVALID_REQUEST")["parameter"] == "user_id"
+        assert "neither / nor" in told["message"]
+    for user in ("...", ".a", "a\\b", "50%2F50", "?x=1#y", "a\n", "messages", "a;b"):
+        chat = await chats.create(user)
+        (listed,) = (await chats.told("GET", f"/user/{quote(user, safe='')}"))["chats"]
+        assert (listed["id"], listed["user_id"]) == (chat, user)
 
 
 @pytest.mark.requirement("S3-13")

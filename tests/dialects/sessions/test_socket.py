@@ -151,6 +151,7 @@ BAD = {
     "half a pair": '{"content": "\\ud83d"}',
     "metadata is a list": '{"content": "a", "metadata": []}',
     "deep": '{"content": "a", "metadata": ' + '{"a":' * 5000 + "1" + "}" * 5001,
+    "deeper than can be listed": '{"content": "a", "metadata": ' + '{"a":' * 964 + "1" + "}" * 965,
 }
 
 

@@ -36,6 +36,12 @@ async def test_a_ticket_names_user_and_chat_and_opens_one_socket(chats: Chats, t
     assert chats.key not in json.dumps(told)
 
 
+async def test_a_ticket_takes_the_longest_name_of_a_user(chats: Chats) -> None:
+    user = "\U0001f642" * 255
+    line = await chats.dial(ticket=(await ticket(chats, await chats.create(user)))["ticket"])
+    assert (await line.next())["user_id"] == user
+
+
 @pytest.mark.requirement("S3-20")
 async def test_of_many_that_show_one_ticket_one_is_let_in(chats: Chats) -> None:
     told = await ticket(chats, await chats.create())

@@ -75,11 +75,11 @@ async def begin(transaction: Transaction, definitions: Definitions, request: Tur
     ):
         raise Forbidden("This agent's instructions cannot be overridden with this credential")
     deployment_id = await _deployment(transaction, request, agent)
-    # Rows that others wait for are taken in one order everywhere: tenant, conversation, turn, counter.
-    reserved = await ledger.reserve(transaction, request.tenant_id, request.turn_id, published.price, request.now)
+    # Rows that others wait for are taken in one order everywhere: conversation, tenant, turn, counter.
     found = None
     if request.conversation_id is not None:
         found = await _conversation(transaction, request, agent, request.conversation_id)
+    reserved = await ledger.reserve(transaction, request.tenant_id, request.turn_id, published.price, request.now)
     context = request.context
     ours = {"tenant_id": request.tenant_id, "now": request.now}
     if found is None:
@@ -118,21 +118,24 @@ async def begin_again(
     """Run a failed turn's last segment once more; what the failed attempt said is left out of later prompts."""
     published = await _published(transaction, definitions, principal, earlier.agent_id)
     ours = {"tenant_id": earlier.tenant_id, "turn_id": earlier.id, "id": earlier.conversation_id, "now": now}
-    price = 0 if earlier.credits else published.price
-    reserved = await ledger.reserve(transaction, earlier.tenant_id, earlier.id, price, now)
     if await transaction.one(CONVERSATION, ours) is None:
         raise ConversationNotFound
+    price = 0 if earlier.credits else published.price
+    reserved = await ledger.reserve(transaction, earlier.tenant_id, earlier.id, price, now)
     if not await transaction.run(HOLD_FAILED, {**ours, "owner": owner, "epoch": earlier.epoch}):
         there = await find_turn(transaction, earlier.tenant_id, earlier.id)
         if there is None or there.epoch == earlier.epoch:
             raise Conflict(ANSWERING)
         await ledger.settle(transaction, earlier.tenant_id, earlier.id, reserved, 0, now)
         return Existing(there)  # another node was faster
+    await calls.cancel_paused(transaction, earlier.tenant_id, earlier.conversation_id, now)
     number = await calls.numbers(transaction, earlier.tenant_id, earlier.agent_id, 1)
     again = _segment(published.agent, owner, answer_id, number)
     await transaction.run(RUN_AGAIN, {**ours, **again})
     await transaction.run(PUT_ASIDE, {**ours, "message_id": earlier.message_id, "answer_id": earlier.answer_id})
-    turn = replace(earlier, epoch=earlier.epoch + 1, prompt_tokens=0, completion_tokens=0)
+    turn = replace(earlier, epoch=earlier.epoch + 1)
+    if not earlier.credits:
+        turn = replace(turn, prompt_tokens=0, completion_tokens=0)
     return await _going_on(transaction, published.agent, turn, again, price, reserved, now)
 
 
@@ -153,6 +156,8 @@ async def go_on(
         raise Invalid("Results of one request answer the calls of one answer", field="messages")
     ours = {"tenant_id": tenant_id, "turn_id": turn_id, "owner": request.owner, "now": request.now}
     fresh = [(row[0], call_id, content) for row, call_id, content in named if row[2] == "open"]
+    if fresh and request.joining:
+        raise Conflict(ANSWERING)
     # The row is held before calls are counted: two last results at once would each see the other's call open.
     if not fresh or not await transaction.run(HOLD, ours):
         return await _repeated(transaction, definitions, request, named[-1][0])
@@ -186,7 +191,7 @@ async def _repeated(
     turn = await _turn(transaction, request.tenant_id, turn_id)
     if opened_id is None:
         return Waiting(turn, await _result(transaction, request.tenant_id, result_id))
-    if turn.state in ("failed", "interrupted"):
+    if turn.state in ("failed", "interrupted") and not request.joining:
         return await begin_again(
             transaction, definitions, request.principal, turn, request.answer_id, request.owner, request.now
         )

@@ -20,7 +20,7 @@ STILL_OPEN = "SELECT COUNT(*) FROM tool_calls WHERE turn_id = :turn_id AND tenan
 OPEN_IN_TURN = """SELECT id, call_id FROM tool_calls
     WHERE turn_id = :turn_id AND tenant_id = :tenant_id AND state = 'open' ORDER BY created_at, id"""
 CANCEL = """UPDATE tool_calls SET state = 'cancelled', result_id = :result_id, finished_at = :now
-    WHERE id = :id AND tenant_id = :tenant_id"""
+    WHERE id = :id AND tenant_id = :tenant_id AND state = 'open'"""
 ANY_OF_TURN = "SELECT 1 FROM tool_calls WHERE turn_id = :turn_id AND tenant_id = :tenant_id"
 PAUSED = """SELECT id, agent_id FROM turns
     WHERE conversation_id = :conversation_id AND tenant_id = :tenant_id AND state = 'paused'"""
@@ -85,7 +85,8 @@ async def cancel_paused(transaction: Transaction, tenant_id: str, conversation_i
     paused = await transaction.all(PAUSED, {"tenant_id": tenant_id, "conversation_id": conversation_id})
     for turn_id, agent_id in paused:
         ours = {"tenant_id": tenant_id, "conversation_id": conversation_id, "turn_id": turn_id, "now": now}
-        await transaction.run(CLOSE_PAUSED, ours)
+        if not await transaction.run(CLOSE_PAUSED, ours):
+            continue  # it has just gone on
         waiting = await transaction.all(OPEN_IN_TURN, {"tenant_id": tenant_id, "turn_id": turn_id})
         first = await numbers(transaction, tenant_id, agent_id, len(waiting))
         for number, (call, call_id) in enumerate(waiting, start=first):

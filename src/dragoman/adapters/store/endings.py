@@ -26,8 +26,9 @@ INTERRUPT = """UPDATE turns SET epoch = epoch + 1, state = 'interrupted', finish
     WHERE id = :turn_id AND tenant_id = :tenant_id AND state = 'running' AND owner = :owner
     RETURNING conversation_id, agent_id, agent_version, message_id, answer_id, answer_number"""
 LEAVE_OUT = "UPDATE messages SET in_prompt = 0 WHERE id = :message_id AND tenant_id = :tenant_id"
-MESSAGE_AT = """UPDATE conversations SET last_message_at = :now, updated_at = :now
-    WHERE id = :conversation_id AND tenant_id = :tenant_id"""
+# First of all, so that the conversation is held before its turn: see beginnings.py for the order.
+MESSAGE_AT = """UPDATE conversations SET last_message_at = :now, updated_at = :now WHERE tenant_id = :tenant_id
+    AND id = (SELECT conversation_id FROM turns WHERE id = :turn_id AND tenant_id = :tenant_id)"""
 # Nothing follows in the log of a turn that somebody else has taken over. A beginning that is not committed yet cannot
 # be seen here, so only a later epoch says so.
 APPEND = """INSERT INTO turn_events (turn_id, first_sequence, epoch, tenant_id, events, created_at)
@@ -58,6 +59,7 @@ async def finish(transaction: Transaction, end: TurnEnd) -> None:
         "error": end.error,
         "now": end.now,
     }
+    await transaction.run(MESSAGE_AT, {"turn_id": end.turn_id, "tenant_id": end.tenant_id, "now": end.now})
     row = await transaction.one(FINISH, {**known, **used})
     if row is None:
         if await transaction.one(FINISHED, known):
@@ -71,6 +73,7 @@ async def finish(transaction: Transaction, end: TurnEnd) -> None:
 async def interrupt(transaction: Transaction, owner: int, running: Row, now: int) -> int:
     """Close a running turn (its id, tenant, epoch and credits) whose owner died; 1 where it was still open."""
     turn_id, tenant_id, epoch, charged = str(running[0]), str(running[1]), int(running[2]), int(running[3])
+    await transaction.run(MESSAGE_AT, {"turn_id": turn_id, "tenant_id": tenant_id, "now": now})
     row = await transaction.one(INTERRUPT, {"turn_id": turn_id, "tenant_id": tenant_id, "owner": owner, "now": now})
     if row is None:
         return 0
@@ -128,4 +131,3 @@ async def _store_answer(
             await calls.open_calls(transaction, tenant_id, conversation_id, turn_id, answer_id, wanted, now)
     else:
         await transaction.run(LEAVE_OUT, {"message_id": message_id, "tenant_id": tenant_id})
-    await transaction.run(MESSAGE_AT, ours)

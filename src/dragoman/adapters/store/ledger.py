@@ -11,6 +11,7 @@ from dragoman.core.ids import new_id
 RESERVE = """UPDATE tenants SET credits = credits - :price WHERE id = :tenant_id AND credits IS NOT NULL
     RETURNING credits"""
 GIVE = "UPDATE tenants SET credits = COALESCE(credits, 0) + :amount WHERE id = :tenant_id"
+GIVE_BACK = "UPDATE tenants SET credits = credits + :amount WHERE id = :tenant_id AND credits IS NOT NULL"
 ENTER = """INSERT INTO ledger (id, tenant_id, turn_id, kind, amount, created_at)
     VALUES (:id, :tenant_id, :turn_id, :kind, :amount, :now)"""
 GRANTED = "SELECT COALESCE(SUM(amount), 0) FROM ledger WHERE tenant_id = :tenant_id AND kind = 'grant'"
@@ -51,14 +52,15 @@ async def settle(transaction: Transaction, tenant_id: str, turn_id: str, reserve
     if not reserved:
         return
     if back := reserved - used:
-        await transaction.run(GIVE, {"tenant_id": tenant_id, "amount": back})
+        await transaction.run(GIVE_BACK, {"tenant_id": tenant_id, "amount": back})
     await _enter(transaction, tenant_id, turn_id, "settle", back, now)
 
 
 async def refund(transaction: Transaction, tenant_id: str, turn_id: str, charged: int, now: int) -> None:
     """Give back what is reserved for a turn whose owner died, but for what it was charged before."""
     row = await transaction.one(RESERVED, {"tenant_id": tenant_id, "turn_id": turn_id})
-    await settle(transaction, tenant_id, turn_id, (int(row[0]) if row else 0) - charged, 0, now)
+    # A pause may have been charged while the tenant was not metered yet: then nothing is reserved.
+    await settle(transaction, tenant_id, turn_id, max(0, (int(row[0]) if row else 0) - charged), 0, now)
 
 
 async def _enter(

@@ -174,7 +174,7 @@ class PostgresDatabase:
                         raise
         except BaseException as error:
             told: BaseException = error
-            if isinstance(error, _PASSING):
+            if isinstance(error, (*_PASSING, asyncpg.SerializationError, asyncpg.DeadlockDetectedError)):
                 told = Unavailable("The database cannot be reached")
                 told.__cause__ = error
             if not pending.applied.done():

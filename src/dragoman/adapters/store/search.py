@@ -15,8 +15,11 @@ from dragoman.ports.search import Found, Recorded, Wanted
 
 # Both databases read ``json(text) -> key`` so: the first is the value as JSON, which is how a number, true or false is
 # written, the second a text without its quotes.
-_METADATA = """ AND (CAST(json(metadata) -> CAST(:{key} AS TEXT) AS TEXT) = :{value}
-    OR CAST(json(metadata) ->> CAST(:{key} AS TEXT) AS TEXT) = :{value})"""
+_METADATA = """ AND (CAST(json(metadata) -> {key} AS TEXT) = :{value}
+    OR CAST(json(metadata) ->> {key} AS TEXT) = :{value})"""
+# SQLite takes what begins with a digit for an index, unless it is quoted in a path; to PostgreSQL a path is a key.
+_KEY = """CASE WHEN (json('[1]') ->> '$[0]') IS NULL
+    THEN CAST(:key_{letter} AS TEXT) ELSE CAST(:path_{letter} AS TEXT) END"""
 _SAID = """lower(title) LIKE lower(:text) ESCAPE '!' OR EXISTS (SELECT 1 FROM messages said
     WHERE said.conversation_id = conversations.id AND said.tenant_id = :tenant_id
         AND lower(said.content) LIKE lower(:text) ESCAPE '!')"""
@@ -86,8 +89,9 @@ def _those(tenant_id: str, wanted: Wanted) -> tuple[str, Mapping[str, Any]]:
             those += f" AND {column} {sign} :{name}"
             params[name] = value
     for letter, (key, value) in zip(LETTERS, wanted.metadata, strict=False):
-        those += _METADATA.format(key=f"key_{letter}", value=f"value_{letter}")
-        params |= {f"key_{letter}": key, f"value_{letter}": value}
+        those += _METADATA.format(key=_KEY.format(letter=letter), value=f"value_{letter}")
+        # The path spells the key as it is stored: as JSON, in ASCII.
+        params |= {f"key_{letter}": key, f"path_{letter}": f"$.{json.dumps(key)}", f"value_{letter}": value}
     if wanted.text is not None:
         params["text"] = f"%{_literally(wanted.text)}%"
     return those, params

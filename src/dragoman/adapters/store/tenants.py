@@ -13,7 +13,9 @@ TENANT = f"SELECT {_TENANT} FROM tenants WHERE id = :id"
 ALL = f"SELECT {_TENANT} FROM tenants ORDER BY id"
 NEW = """INSERT INTO tenants
     (id, name, plan, credits, per_minute, per_day, default_agent_id, allow_private, created_at, updated_at)
-    VALUES (:id, :name, :plan, NULL, :per_minute, :per_day, NULL, 0, :now, :now)"""
+    VALUES (:id, :name, :plan, NULL, :per_minute, :per_day, NULL, 0, :now, :now) ON CONFLICT (id) DO NOTHING"""
+# Held before anything of it is read: two manifests at once would both give the same credits.
+HOLD = "UPDATE tenants SET updated_at = updated_at WHERE id = :id"
 CHANGE = """UPDATE tenants
     SET name = :name, plan = :plan, per_minute = :per_minute, per_day = :per_day, updated_at = :now WHERE id = :id"""
 PRICES = "SELECT model, credits_per_turn FROM prices ORDER BY model"
@@ -39,12 +41,12 @@ class Tenants:
         }
 
         async def job(transaction: Transaction) -> str:
+            made = await transaction.run(NEW, row)
+            await transaction.run(HOLD, {"id": tenant.id})
             found = await transaction.one(TENANT, {"id": tenant.id})
-            if found is None:
-                await transaction.run(NEW, row)
             # What a tenant was granted is brought to what is said: the same manifest gives nothing twice.
             granted = tenant.credits is not None and await grant(transaction, tenant.id, tenant.credits, now)
-            if found is None:
+            if made or found is None:
                 return "created"
             same = (tenant.name, tenant.plan, tenant.per_minute, tenant.per_day) == (*found[1:3], *found[4:6])
             if not same:

@@ -1,17 +1,18 @@
 """Turns: where their transactions begin, their logs, and what becomes of those whose owner died. Knows no wire."""
 
+import asyncio
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from dragoman.adapters.store import beginnings, calls, endings
 from dragoman.adapters.store.agents import Definitions
 from dragoman.adapters.store.beginnings import TURN_COLUMNS
-from dragoman.adapters.store.driver import Database, Transaction, across_tenants
+from dragoman.adapters.store.driver import Database, Row, Transaction, across_tenants
 from dragoman.adapters.store.history import calls_of
 from dragoman.core.commands import Idempotency
 from dragoman.core.conversations import Message, Turn
-from dragoman.core.errors import Conflict, KeyReused, TurnNotFound
+from dragoman.core.errors import Conflict, KeyReused
 from dragoman.core.events import Group
 from dragoman.ports.turns import Begun, Existing, LogRow, Pending, ResultsRequest, TurnEnd, TurnRequest, Waiting
 
@@ -23,12 +24,17 @@ ANSWERS = """SELECT id, number, role, content, created_at, conversation_id, tool
 KNOWN_CALL = """SELECT 1 FROM tool_calls
     WHERE conversation_id = :conversation_id AND tenant_id = :tenant_id AND call_id = :call_id"""
 AFTER = f"""SELECT {TURN_COLUMNS} FROM turns
-    WHERE conversation_id = :conversation_id AND tenant_id = :tenant_id AND created_at >= :at ORDER BY created_at, id"""
+    WHERE conversation_id = :conversation_id AND tenant_id = :tenant_id AND answer_number > :number
+    ORDER BY answer_number"""
 OWNERS = "SELECT DISTINCT owner FROM turns WHERE state = 'running'"
 OWNED = "SELECT id, tenant_id, epoch, credits FROM turns WHERE state = 'running' AND owner = :owner"
 LONG_PAUSED = "SELECT tenant_id, conversation_id FROM turns WHERE state = 'paused' AND finished_at < :before"
-FORGET_EVENTS = """DELETE FROM turn_events WHERE created_at < :before AND NOT EXISTS (
-    SELECT 1 FROM turns WHERE id = turn_events.turn_id AND (finished_at IS NULL OR finished_at >= :before))"""
+FORGET_EVENTS = """DELETE FROM turn_events WHERE turn_id IN (
+    SELECT DISTINCT turn_id FROM turn_events old WHERE created_at < :before AND NOT EXISTS (
+        SELECT 1 FROM turns WHERE id = old.turn_id
+            AND (finished_at IS NULL OR finished_at >= :before OR state = 'paused')) LIMIT :count)"""
+CLOSED_TOGETHER = 64
+FORGOTTEN_TOGETHER = 500
 FORGET_KEYS = "DELETE FROM idempotency WHERE created_at < :before"
 FORGET_TICKETS = "DELETE FROM spent_tickets WHERE created_at < :before"
 
@@ -124,14 +130,11 @@ class Turns:
 
         return await self._database.read(job)
 
-    async def after(self, tenant_id: str, conversation_id: str, turn_id: str) -> Sequence[Turn]:
+    async def after(self, tenant_id: str, conversation_id: str, number: int) -> Sequence[Turn]:
+        wanted = {"conversation_id": conversation_id, "tenant_id": tenant_id, "number": number}
+
         async def job(transaction: Transaction) -> list[Turn]:
-            known = await beginnings.find_turn(transaction, tenant_id, turn_id)
-            if known is None or known.conversation_id != conversation_id:
-                raise TurnNotFound
-            wanted = {"conversation_id": conversation_id, "tenant_id": tenant_id, "at": known.created_at}
-            turns = [Turn(*row) for row in await transaction.all(AFTER, wanted)]
-            return turns[next(at for at, turn in enumerate(turns) if turn.id == turn_id) + 1 :]
+            return [Turn(*row) for row in await transaction.all(AFTER, wanted)]
 
         return await self._database.read(job)
 
@@ -146,39 +149,54 @@ class Turns:
         async def owners(transaction: Transaction) -> list[int]:
             return [int(row[0]) for row in await transaction.all(OWNERS, {})]
 
-        async def close(transaction: Transaction, owner: int) -> int:
-            running = await transaction.all(OWNED, {"owner": owner})
-            orphans = [row for row in running if owner != self._database.owner or not runs_here(str(row[0]))]
-            return sum([await endings.interrupt(transaction, owner, row, now) for row in orphans])
+        async def running(transaction: Transaction, owner: int) -> Sequence[Row]:
+            return await transaction.all(OWNED, {"owner": owner})
+
+        async def close(transaction: Transaction, owner: int, turn: Row) -> int:
+            if owner == self._database.owner and runs_here(str(turn[0])):
+                return 0
+            return await endings.interrupt(transaction, owner, turn, now)
 
         known = await self._database.read(owners)
         ours = [owner for owner in known if owner == self._database.owner]
         interrupted = 0
         for owner in (*await self._database.dead(known), *ours):
-            interrupted += await self._database.write(functools.partial(close, owner=owner))
+            orphans = await self._database.read(functools.partial(running, owner=owner))
+            # A transaction each: one for all would hold the rows of many conversations, and wait for one of them.
+            for together in batched(orphans, CLOSED_TOGETHER):
+                closing = [self._database.write(functools.partial(close, owner=owner, turn=turn)) for turn in together]
+                interrupted += sum(await asyncio.gather(*closing))
         return interrupted
+
+    async def cancel_pauses(self, tenant_id: str, conversation_id: str, now: int) -> None:
+        async def job(transaction: Transaction) -> None:
+            await transaction.one(beginnings.CONVERSATION, {"id": conversation_id, "tenant_id": tenant_id, "now": now})
+            await calls.cancel_paused(transaction, tenant_id, conversation_id, now)
+
+        await self._database.write(job)
 
     @across_tenants("a pause ends after its time, whoever the turn belongs to")
     async def end_pauses(self, before: int, now: int) -> int:
         async def paused(transaction: Transaction) -> list[tuple[str, str]]:
             return [(str(row[0]), str(row[1])) for row in await transaction.all(LONG_PAUSED, {"before": before})]
 
-        async def job(transaction: Transaction) -> None:
-            for tenant_id, conversation_id in found:
-                await calls.cancel_paused(transaction, tenant_id, conversation_id, now)
-
         found = await self._database.read(paused)
-        if found:
-            await self._database.write(job)
+        for tenant_id, conversation_id in found:
+            await self.cancel_pauses(tenant_id, conversation_id, now)
         return len(found)
 
     @across_tenants("what is too old to be replayed is too old for every tenant")
     async def prune(self, events_before: int, keys_before: int) -> None:
+        async def forget(transaction: Transaction) -> int:
+            return await transaction.run(FORGET_EVENTS, {"before": events_before, "count": FORGOTTEN_TOGETHER})
+
         async def job(transaction: Transaction) -> None:
-            await transaction.run(FORGET_EVENTS, {"before": events_before})
             await transaction.run(FORGET_KEYS, {"before": keys_before})
             await transaction.run(FORGET_TICKETS, {"before": keys_before})
 
+        # So many turns at a time: one long transaction would hold up every writer.
+        while await self._database.write(forget):
+            pass
         await self._database.write(job)
 
 
@@ -196,3 +214,9 @@ async def _claimed(transaction: Transaction, tenant_id: str, idempotency: Idempo
     if row[0] != idempotency.body_hash:
         raise KeyReused
     return await beginnings.find_turn(transaction, tenant_id, str(row[1]))
+
+
+def batched(rows: Sequence[Row], count: int) -> Iterator[Sequence[Row]]:
+    """So many rows at a time."""
+    for start in range(0, len(rows), count):
+        yield rows[start : start + count]

@@ -58,7 +58,7 @@ class ChatRequest(msgspec.Struct):
 
     message: str | None = None
     conversation_id: str | None = None
-    stream: bool = False
+    stream: bool | None = False
     context: dict[str, Any] | None = None
     system_prompt: str | None = None
     metadata: dict[str, Any] | None = None
@@ -104,7 +104,7 @@ class ChatRequest(msgspec.Struct):
         Raises:
             Invalid: it is over its bound of size.
         """
-        if self.context is not None and len(_json(self.context, "context")) > CONTEXT_BYTES:
+        if self.context is not None and len(_encode(self.context)) > CONTEXT_BYTES:
             raise Invalid(f"context takes at most {CONTEXT_BYTES} bytes of JSON", field="context")
         return self.context
 
@@ -269,11 +269,4 @@ def _named(conversation_id: str, client_id: str | None) -> str:
 
 
 def _text_of(content: str | dict[str, Any] | list[Any]) -> str:
-    return content if isinstance(content, str) else _json(content, "content").decode()
-
-
-def _json(value: dict[str, Any] | list[Any], field: str) -> bytes:
-    try:
-        return _encode(value)
-    except RecursionError as error:
-        raise Invalid(f"{field} is nested too deep", field=field) from error
+    return content if isinstance(content, str) else _encode(content).decode()

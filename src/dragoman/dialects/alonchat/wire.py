@@ -43,7 +43,7 @@ class ChatRequest(msgspec.Struct):
     message: str | None = None
     conversation_id: str | None = None
     metadata: dict[str, Any] | None = None
-    stream: bool = False
+    stream: bool | None = False
 
     def text(self) -> str:
         """The message.

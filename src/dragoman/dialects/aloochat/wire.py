@@ -25,6 +25,7 @@ from dragoman.core.ids import canonical, parse_id, prefixed
 from dragoman.core.prompt import NO_OVERRIDES, Overrides, PromptMessage
 from dragoman.ports.conversations import Changes, Listed, Window
 from dragoman.server.errors import STATUS
+from dragoman.server.requests import DEEPEST, decode_json
 
 PREFIX = "/api/v1/chat"
 DEFAULT_LIMIT = 20
@@ -190,14 +191,13 @@ def form_request(fields: Sequence[tuple[str, str]], files: Collection[str]) -> A
 
 def _said(text: str) -> list[SaidBefore]:
     try:
-        said = _said_before.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        return decode_json(text.encode(), _said_before)
+    except (Invalid, UnicodeError) as error:
         raise Invalid(
-            "messages is to be a JSON list of {role, content}, of the roles user and assistant", field="messages"
+            "messages is to be a JSON list of {role, content}, of the roles user and assistant, without U+0000"
+            f" and at most {DEEPEST} levels deep",
+            field="messages",
         ) from error
-    if any("\x00" in each.content for each in said):
-        raise Invalid("Text must not contain U+0000", field="messages")
-    return said
 
 
 def conversation_id(text: str) -> str:

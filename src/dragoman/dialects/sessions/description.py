@@ -92,7 +92,10 @@ class ErrorReply(msgspec.Struct):
 CHAT_PATH = path("chat_id", "The chat: its UUID, or `conv_...`.", example=CHAT_ID)
 OFFSET = query("offset", "How many to pass over.", Annotated[int, Meta(ge=0, le=wire.FARTHEST)])
 LIMIT = query("limit", "How many at most; 50 unless said.", Annotated[int, Meta(ge=1, le=wire.MOST_LISTED)])
-USER_ID = {"maxLength": wire.LONGEST_USER_ID, "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
+USER_ID = {
+    "maxLength": wire.LONGEST_USER_ID,
+    "pattern": r"^(?!\.\.?$)[^/\u0000]*[^/\s\u0000][^/\u0000]*$",
+}
 
 CREATE = operation(
     parameters=[VISITOR],
@@ -145,6 +148,7 @@ TICKET = operation(
             wire.NewTicket,
             example={},
             fields={"user_id": {"description": "Who connects; the chat's user unless said.", **USER_ID}},
+            optional=True,
         )
     ],
     answers={201: Ticket},

@@ -72,7 +72,7 @@ SUGGESTIONS: Mapping[str, str] = {
     "IDEMPOTENCY_MISMATCH": "Take a new Idempotency-Key for another body.",
     "RATE_LIMIT_EXCEEDED": "Wait before you send again.",
     "SERVICE_UNAVAILABLE": "Try again in a moment; reconnect where the socket was closed.",
-    "INTERNAL_ERROR": "Send the message again; if it fails again, tell the operator.",
+    "INTERNAL_ERROR": "Send the request again; if it fails again, tell the operator.",
     "INVALID_MESSAGE": 'Send a JSON object such as {"content": "Hello"}.',
     "CONNECTION_TIMEOUT": "Connect again; answer pings.",
     "CONNECTION_LIMIT_EXCEEDED": "Close connections that are not used, then connect again.",

@@ -118,8 +118,12 @@ def user_id(text: str | None) -> str:
     """
     if text is None or not text.strip():
         raise FieldMissing("user_id")
-    if len(text) > LONGEST_USER_ID or "\x00" in text:
-        raise Invalid(f"user_id takes at most {LONGEST_USER_ID} characters, U+0000 not among them", field="user_id")
+    # A path could not name the others: it comes decoded, and clients resolve its dots.
+    if len(text) > LONGEST_USER_ID or text in (".", "..") or "\x00" in text or "/" in text:
+        raise Invalid(
+            f"user_id takes at most {LONGEST_USER_ID} characters, neither / nor U+0000, and not . or .. alone",
+            field="user_id",
+        )
     return text
 
 

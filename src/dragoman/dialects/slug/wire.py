@@ -37,7 +37,7 @@ class ChatRequest(msgspec.Struct, rename="camel"):
     """The body of a message to an agent."""
 
     message: str | None = None
-    stream: bool = False
+    stream: bool | None = False
     conversation_id: str | None = None
 
     def text(self) -> str:

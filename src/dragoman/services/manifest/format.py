@@ -12,6 +12,7 @@ from msgspec import Meta
 from dragoman.core.agents import EMBEDDED_MODEL, slugify
 from dragoman.core.errors import DragomanError
 from dragoman.core.text import can_be_kept
+from dragoman.core.visitors import is_origin
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 TenantId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -226,6 +227,11 @@ def _check(manifest: Manifest, source: str) -> None:
     """What types alone do not say."""
     for at, tenant in enumerate(manifest.tenants):
         _check_unique([key.name for key in tenant.keys], f"{source}: tenants[{at}].keys")
+        for index, key in enumerate(tenant.keys):
+            for place, origin in enumerate(key.origins):
+                if not is_origin(origin):
+                    path = f"{source}: tenants[{at}].keys[{index}].origins[{place}]"
+                    raise ManifestError(f"{path}: {origin!r} is no origin; write it like https://shop.example, or *")
         for index, agent in enumerate(tenant.agents):
             check_agent(agent, f"{source}: tenants[{at}].agents[{index}].")
         # What tells agents apart: the id, else the slug, else the slug that the name gives.
