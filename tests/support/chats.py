@@ -14,10 +14,11 @@ PATIENCE = 15.0
 
 
 class Line:
-    """One socket; `texts` are the frames as they came."""
+    """One socket; `texts` are the frames as they came, `patience` how many seconds it waits for the next."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
+        self.patience = PATIENCE
         self.texts: list[str] = []
 
     @property
@@ -27,7 +28,7 @@ class Line:
 
     async def next(self) -> dict[str, Any]:
         """The next frame."""
-        message = await self.socket.receive(timeout=PATIENCE)
+        message = await self.socket.receive(timeout=self.patience)
         assert message.type is aiohttp.WSMsgType.TEXT, (message, self.socket.close_code)
         self.texts.append(message.data)
         frame: dict[str, Any] = json.loads(message.data)
@@ -50,7 +51,7 @@ class Line:
 
     async def closed(self) -> int | None:
         """The code with which the server closes it; nothing may come before."""
-        message = await self.socket.receive(timeout=PATIENCE)
+        message = await self.socket.receive(timeout=self.patience)
         assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING), message
         return self.socket.close_code
 
