@@ -1,7 +1,8 @@
 """Fixtures that the whole suite shares."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
+import aiohttp
 import pytest
 
 from tests.support.postgres import TemporaryPostgres
@@ -15,3 +16,10 @@ def postgres() -> Iterator[TemporaryPostgres]:
         yield server.start()
     finally:
         server.delete()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client's connections."""
+    async with aiohttp.ClientSession() as opened:
+        yield opened

@@ -3,14 +3,14 @@
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import aiohttp
 import pytest
 
 from tests.dialects.scene import KEYS, agents
 from tests.support.client import Client
-from tests.support.server import ServerProcess, manifest
+from tests.support.server import ServerProcess, manifest, serving
 
 
 @pytest.fixture(scope="session")
@@ -26,19 +26,8 @@ def upstream() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, upstream: str) -> Iterator[ServerProcess]:
     """The server; nothing that a module sends it may surprise it."""
-    process = ServerProcess(tmp_path_factory.mktemp("server"))
-    process.apply(manifest(*agents(upstream), keys=KEYS, default_agent="support-agent"))
-    with process:
-        yield process
-    log = process.log_file.read_text()
-    assert '"event":"unforeseen"' not in log
-    assert '"level":"error"' not in log
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as opened:
-        yield opened
+    tenants = manifest(*agents(upstream), keys=KEYS, default_agent="support-agent")
+    yield from serving(tmp_path_factory.mktemp("server"), tenants)
 
 
 @pytest.fixture

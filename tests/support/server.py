@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -81,6 +82,12 @@ class ServerProcess:
             time.sleep(0.02)
         raise AssertionError(f"the server was not ready within {timeout} s: {self.log_since(offset)}")
 
+    def check_log(self) -> None:
+        """Nothing may have surprised the server."""
+        log = self.log_file.read_text()
+        assert '"event":"unforeseen"' not in log
+        assert '"level":"error"' not in log
+
     def log_since(self, offset: int) -> str:
         """What was logged after this many bytes."""
         with self.log_file.open("rb") as log:
@@ -118,6 +125,15 @@ class ServerProcess:
         status = self.process.wait(timeout)
         self.url = ""
         return status
+
+
+def serving(folder: Path, manifest: dict[str, Any], **settings: str) -> Iterator[ServerProcess]:
+    """A server of these tenants, for a fixture; nothing that tests send it may surprise it."""
+    server = ServerProcess(folder, **settings)
+    server.apply(manifest)
+    with server:
+        yield server
+    server.check_log()
 
 
 def manifest(*agents: dict[str, Any], **tenant: Any) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from dragoman.management.wire import (
     Page,
     Query,
     Time,
-    answer,
     body_of,
     cut,
     etag,
@@ -30,6 +29,7 @@ from dragoman.management.wire import (
     plain,
 )
 from dragoman.ports.drafts import AgentVersion, StoredAgent
+from dragoman.server.answers import json_answer
 from dragoman.server.describe import Body, operation, path
 from dragoman.server.services import services_of
 from dragoman.services.manifest import format as manifest
@@ -149,7 +149,7 @@ async def list_agents(request: Request, principal: Acting) -> Response:
     asked = Query(request, "limit", "cursor")
     limit, before = asked.limit(), asked.place()
     found = await services_of(request).agents.page(principal.tenant_id, limit + 1, before)
-    return answer(cut([_summary(agent) for agent in found], limit, [agent.place for agent in found]))
+    return json_answer(cut([_summary(agent) for agent in found], limit, [agent.place for agent in found]))
 
 
 @router.post(
@@ -232,7 +232,7 @@ async def list_versions(agent_id: str, request: Request, principal: Acting) -> R
     below = None if before is None else before[0]
     found = await services_of(request).agents.versions(agent.tenant_id, agent.id, limit + 1, below)
     shown = [VersionSummary(each.version, each.version == agent.version, iso(each.created_at)) for each in found]
-    return answer(cut(shown, limit, [(each.version, "") for each in found]))
+    return json_answer(cut(shown, limit, [(each.version, "") for each in found]))
 
 
 @router.get(
@@ -250,7 +250,7 @@ async def show_version(agent_id: str, version: str, request: Request, principal:
     number = int(version) if re.fullmatch("[0-9]{1,9}", version) else 0
     found: AgentVersion = await services_of(request).agents.version(agent.tenant_id, agent.id, number)
     at = iso(found.created_at)
-    return answer(VersionDetail(found.version, found.version == agent.version, at, found.definition))
+    return json_answer(VersionDetail(found.version, found.version == agent.version, at, found.definition))
 
 
 @router.post(
@@ -324,4 +324,4 @@ def _shown(agent: StoredAgent, status: int = 200) -> Response:
         iso(agent.created_at),
         iso(agent.updated_at),
     )
-    return answer(shown, status, etag(agent.revision))
+    return json_answer(shown, status, etag(agent.revision))

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from dragoman.core.clock import iso
 from dragoman.core.ids import prefixed
 from dragoman.management.router import Acting, router
-from dragoman.management.wire import PAGING, Page, Query, Time, answer, cut
+from dragoman.management.wire import PAGING, Page, Query, Time, cut
+from dragoman.server.answers import json_answer
 from dragoman.server.describe import operation
 from dragoman.server.services import services_of
 from dragoman.services.audit import Noted
@@ -35,7 +36,7 @@ async def list_audit(request: Request, principal: Acting) -> Response:
     asked = Query(request, "limit", "cursor")
     limit, before = asked.limit(), asked.place()
     found = await services_of(request).audit.page(principal.tenant_id, limit + 1, before)
-    return answer(cut([_shown(noted) for noted in found], limit, [noted.entry.place for noted in found]))
+    return json_answer(cut([_shown(noted) for noted in found], limit, [noted.entry.place for noted in found]))
 
 
 def _shown(noted: Noted) -> AuditEntry:

@@ -15,9 +15,11 @@ from dragoman.core.errors import AgentNotFound, ConversationNotFound, Invalid
 from dragoman.core.ids import parse_id, prefixed
 from dragoman.management.router import Acting, router
 from dragoman.management.turns import TurnShown, shown
-from dragoman.management.wire import CURSOR, PAGING, Page, Query, Time, answer, cursor, when
+from dragoman.management.wire import CURSOR, PAGING, Page, Query, Time, cursor, when
 from dragoman.ports.search import Recorded, Wanted
+from dragoman.server.answers import json_answer
 from dragoman.server.describe import operation, path, query
+from dragoman.server.requests import conversation_id_of
 from dragoman.server.services import Services, services_of
 from dragoman.services.audit import actor_of
 from dragoman.services.usage import moment_us
@@ -113,7 +115,7 @@ async def list_conversations(request: Request, principal: Acting) -> Response:
     wanted = await _wanted(asked, services, principal.tenant_id)
     found = await services.search.conversations(principal.tenant_id, wanted, limit, before)
     data = [_conversation(each) for each in found.conversations]
-    return answer(Page(data, cursor(found.next) if found.next else None))
+    return json_answer(Page(data, cursor(found.next) if found.next else None))
 
 
 @router.get(
@@ -152,11 +154,13 @@ async def show_conversation(conversation_id: str, request: Request, principal: A
     asked = Query(request, "limit", "cursor")
     limit, after = asked.limit(MOST_MESSAGES, SHOWN_MESSAGES), asked.place()
     found, messages = await services_of(request).search.read(
-        principal.tenant_id, _id(conversation_id), limit + 1, after[0] if after else 0
+        principal.tenant_id, conversation_id_of(conversation_id), limit + 1, after[0] if after else 0
     )
     more = cursor((messages[limit - 1].message.number, "")) if len(messages) > limit else None
     told = msgspec.structs.asdict(_conversation(found))
-    return answer(ConversationDetail(**told, messages=[_message(each) for each in messages[:limit]], next_cursor=more))
+    return json_answer(
+        ConversationDetail(**told, messages=[_message(each) for each in messages[:limit]], next_cursor=more)
+    )
 
 
 @router.delete(
@@ -171,7 +175,7 @@ async def show_conversation(conversation_id: str, request: Request, principal: A
 async def delete_conversation(conversation_id: str, request: Request, principal: Acting) -> Response:
     """Delete a conversation."""
     Query(request)
-    services, known = services_of(request), _id(conversation_id)
+    services, known = services_of(request), conversation_id_of(conversation_id)
     await services.conversations.delete(principal, known)
     subject = prefixed("conv", known)
     await services.audit.record(principal.tenant_id, actor_of(principal), "conversation.deleted", subject)
@@ -184,21 +188,14 @@ async def delete_conversation(conversation_id: str, request: Request, principal:
 )
 async def stop_conversation(conversation_id: str, request: Request, principal: Acting) -> Response:
     """Stop whatever runs in a conversation."""
-    services, known = services_of(request), _id(conversation_id)
+    services, known = services_of(request), conversation_id_of(conversation_id)
     if await services.store.conversations.get(principal.tenant_id, known) is None:
         raise ConversationNotFound
     stopped = await services.turns.stop_conversation(principal.tenant_id, known)
     if stopped is not None:
         subject = prefixed("turn", stopped.id)
         await services.audit.record(principal.tenant_id, actor_of(principal), "turn.stopped", subject)
-    return answer(Stopped(shown(stopped) if stopped else None))
-
-
-def _id(text: str) -> str:
-    known = parse_id("conv", text)
-    if known is None:
-        raise ConversationNotFound
-    return known
+    return json_answer(Stopped(shown(stopped) if stopped else None))
 
 
 async def _wanted(asked: Query, services: Services, tenant_id: str) -> Wanted:

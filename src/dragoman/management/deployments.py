@@ -8,7 +8,8 @@ from dragoman.core.errors import NameTaken, NotFound
 from dragoman.core.ids import parse_id
 from dragoman.management.agents import AGENT, MISSING, NewDeployment, agent_of
 from dragoman.management.router import Acting, router
-from dragoman.management.wire import PAGING, Page, Query, answer, body_of, listed
+from dragoman.management.wire import PAGING, Page, Query, body_of, listed
+from dragoman.server.answers import json_answer
 from dragoman.server.describe import Body, operation, path
 from dragoman.server.services import services_of
 
@@ -36,7 +37,7 @@ async def list_deployments(agent_id: str, request: Request, principal: Acting) -
     agent = await agent_of(agent_id, request, principal)
     found = (await services_of(request).deployments.list(agent))[::-1]
     places = [(len(found) - index, "") for index in range(len(found))]
-    return answer(listed(asked, [DeploymentShown(*each) for each in found], places))
+    return json_answer(listed(asked, [DeploymentShown(*each) for each in found], places))
 
 
 @router.post(
@@ -54,7 +55,7 @@ async def create_deployment(agent_id: str, request: Request, principal: Acting) 
     wanted = await body_of(request, _deployment)
     agent = await agent_of(agent_id, request, principal)
     made = await services_of(request).deployments.create(principal, agent, wanted.channel, wanted.region)
-    return answer(DeploymentShown(*made), 201)
+    return json_answer(DeploymentShown(*made), 201)
 
 
 @router.delete(

@@ -14,7 +14,8 @@ from dragoman.core.errors import NameTaken, NotFound
 from dragoman.core.ids import parse_id, prefixed
 from dragoman.core.tenants import ApiKey
 from dragoman.management.router import Acting, router
-from dragoman.management.wire import PAGING, Page, Query, Time, answer, body_of, listed, when
+from dragoman.management.wire import PAGING, Page, Query, Time, body_of, listed, when
+from dragoman.server.answers import json_answer
 from dragoman.server.describe import Body, operation, path
 from dragoman.server.services import services_of
 from dragoman.services.access import DEFAULT_OVERLAP, NewKey
@@ -76,7 +77,7 @@ async def list_keys(request: Request, principal: Acting) -> Response:
     """List the tenant's keys by their prefixes."""
     asked = Query(request, "limit", "cursor")
     found = sorted(await services_of(request).keys.list(principal.tenant_id), key=_place, reverse=True)
-    return answer(listed(asked, [_shown(key) for key in found], [_place(key) for key in found]))
+    return json_answer(listed(asked, [_shown(key) for key in found], [_place(key) for key in found]))
 
 
 @router.post(
@@ -136,7 +137,7 @@ async def revoke_key(key_id: str, request: Request, principal: Acting) -> Respon
     Query(request)
     name = await _name(key_id, request, principal)
     revoked = await services_of(request).keys.revoke(principal.tenant_id, actor_of(principal), name)
-    return answer(_shown(revoked[-1]))
+    return json_answer(_shown(revoked[-1]))
 
 
 async def _name(text: str, request: Request, principal: Acting) -> str:
@@ -179,4 +180,4 @@ def _shown(key: ApiKey) -> KeyShown:
 
 
 def _made(key: ApiKey, value: str, status: int = 200) -> Response:
-    return answer(msgspec.convert({**_fields(key), "value": value}, KeyMade), status)
+    return json_answer(msgspec.convert({**_fields(key), "value": value}, KeyMade), status)

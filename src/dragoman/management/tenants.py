@@ -11,7 +11,8 @@ from dragoman.core.errors import AgentNotFound
 from dragoman.core.ids import prefixed
 from dragoman.core.tenants import Tenant
 from dragoman.management.router import Acting, router
-from dragoman.management.wire import Query, answer, body_of
+from dragoman.management.wire import Query, body_of
+from dragoman.server.answers import json_answer
 from dragoman.server.describe import Body, operation
 from dragoman.server.services import services_of
 from dragoman.services.manifest.format import Name
@@ -71,4 +72,4 @@ async def change_tenant(request: Request, principal: Acting) -> Response:
 def _shown(tenant: Tenant) -> Response:
     default = prefixed("agent", tenant.default_agent_id) if tenant.default_agent_id else None
     limits = LimitsShown(*tenant.limits)
-    return answer(TenantShown(tenant.id, tenant.name, tenant.plan, limits, tenant.credits, default))
+    return json_answer(TenantShown(tenant.id, tenant.name, tenant.plan, limits, tenant.credits, default))

@@ -9,7 +9,8 @@ from dragoman.core.conversations import Turn, TurnState
 from dragoman.core.errors import TurnNotFound
 from dragoman.core.ids import parse_id, prefixed
 from dragoman.management.router import Acting, router
-from dragoman.management.wire import Time, answer, when
+from dragoman.management.wire import Time, when
+from dragoman.server.answers import json_answer
 from dragoman.server.describe import operation, path
 from dragoman.server.services import services_of
 from dragoman.services.audit import actor_of
@@ -40,7 +41,7 @@ class TurnShown(msgspec.Struct, kw_only=True):
 )
 async def show_turn(turn_id: str, request: Request, principal: Acting) -> Response:
     """Show what became of a turn."""
-    return answer(shown(await services_of(request).turns.get(principal.tenant_id, _id(turn_id))))
+    return json_answer(shown(await services_of(request).turns.get(principal.tenant_id, _id(turn_id))))
 
 
 @router.post(
@@ -55,7 +56,7 @@ async def stop_turn(turn_id: str, request: Request, principal: Acting) -> Respon
     if stopped.state != found.state:
         subject = prefixed("turn", stopped.id)
         await services.audit.record(principal.tenant_id, actor_of(principal), "turn.stopped", subject)
-    return answer(shown(stopped))
+    return json_answer(shown(stopped))
 
 
 def shown(turn: Turn) -> TurnShown:

@@ -12,8 +12,9 @@ from starlette.responses import Response
 from dragoman.core.clock import iso
 from dragoman.core.ids import prefixed
 from dragoman.management.router import Acting, router
-from dragoman.management.wire import Query, Time, answer
+from dragoman.management.wire import Query, Time
 from dragoman.ports.usage import Group, UsageRow
+from dragoman.server.answers import json_answer
 from dragoman.server.describe import operation, query
 from dragoman.server.services import services_of
 from dragoman.services.usage import GROUPS, day_of, groups_of, span_us
@@ -72,7 +73,7 @@ async def show_usage(request: Request, principal: Acting) -> Response:
     since, until = span_us(asked.text("from"), asked.text("to"))
     by = groups_of(asked.given("group_by", "day"))
     report = await services_of(request).usage.report(principal.tenant_id, since, until, by)
-    return answer(
+    return json_answer(
         UsageShown(
             since=iso(since),
             until=iso(until),

@@ -3,13 +3,12 @@
 import base64
 import binascii
 import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any, Generic, TypeVar
+from collections.abc import Collection, Sequence
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
 from starlette.requests import Request
-from starlette.responses import Response
 
 from dragoman.core.clock import iso
 from dragoman.core.errors import Invalid
@@ -149,11 +148,6 @@ async def body_of(request: Request, decoder: msgspec.json.Decoder[T], otherwise:
     if not body and otherwise is not None:
         return otherwise
     return decode_json(body, decoder)
-
-
-def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer."""
-    return Response(msgspec.json.encode(body), status, headers, "application/json")
 
 
 def when(microseconds: int | None) -> str | None:

@@ -37,6 +37,23 @@ STATUS: Mapping[type[DragomanError], int] = {
     DragomanError: 500,
 }
 
+# The names that S0 and S2 both give them.
+ERROR_NAMES: Mapping[type[DragomanError], str] = {
+    errors.Invalid: "ValidationError",
+    errors.Unauthenticated: "UnauthorizedError",
+    errors.NoCredits: "InsufficientCreditsError",
+    errors.Forbidden: "ForbiddenError",
+    errors.NotFound: "NotFoundError",
+    errors.MethodNotAllowed: "MethodNotAllowedError",
+    errors.Conflict: "ConflictError",
+    errors.TooLarge: "PayloadTooLargeError",
+    errors.UnsupportedMedia: "UnsupportedMediaTypeError",
+    errors.KeyReused: "IdempotencyError",
+    errors.RateLimited: "RateLimitError",
+    errors.Unavailable: "ServiceUnavailableError",
+    DragomanError: "InternalServerError",
+}
+
 _log = structlog.get_logger(__name__)
 
 

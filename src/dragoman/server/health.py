@@ -1,10 +1,10 @@
 """Liveness, readiness, metrics. Knows no dialect."""
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from dragoman.core.errors import Unavailable
+from dragoman.server.answers import json_answer
 from dragoman.server.errors import problem_body
 from dragoman.server.observe import metrics
 from dragoman.server.routing import BothSpellings
@@ -33,7 +33,7 @@ async def readyz(request: Request) -> Response:
         except Unavailable as error:
             reason = error.message
     body = {"status": "unavailable", "reason": reason} if reason else {"status": "ok"}
-    return Response(msgspec.json.encode(body), 503 if reason else 200, media_type="application/json")
+    return json_answer(body, 503 if reason else 200)
 
 
 router.add_api_route("/metrics", metrics, methods=READ)

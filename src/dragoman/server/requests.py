@@ -1,4 +1,7 @@
-"""What comes in: bodies within bounds, JSON into Structs, headers into commands. Knows no dialect's fields."""
+"""What comes in: bodies within bounds, JSON into Structs, headers into commands, names into ids.
+
+Knows what contracts have in common, and no dialect's own fields.
+"""
 
 import hashlib
 import re
@@ -9,7 +12,7 @@ import msgspec
 from starlette.requests import Request
 
 from dragoman.core.commands import Cursor, Idempotency, parse_cursor
-from dragoman.core.errors import Invalid, TooLarge
+from dragoman.core.errors import AgentNotFound, ConversationNotFound, FieldMissing, Invalid, TooLarge
 from dragoman.core.ids import parse_id
 from dragoman.core.tenants import Principal
 from dragoman.core.text import can_be_kept
@@ -87,10 +90,59 @@ def _check_depth(body: bytes) -> None:
     brackets = _TEXT.sub(b"", body).translate(_ALIKE, _NO_BRACKETS)
     for _ in range(DEEPEST):
         # Each time the innermost pairs go, and with them one level.
-        brackets = brackets.replace(b"[]", b"")
+        fewer = brackets.replace(b"[]", b"")
+        if len(fewer) == len(brackets):
+            break
+        brackets = fewer
     # Other brackets that are left have no partner: that is no JSON.
     if b"[]" in brackets or brackets.count(b"[") > DEEPEST:
         raise Invalid(f"The request body is nested deeper than {DEEPEST} levels")
+
+
+def agent_id_of(text: str) -> str:
+    """The agent that a path or a body names by its id.
+
+    Raises:
+        AgentNotFound: no id of ours looks like this.
+    """
+    known = parse_id("agent", text)
+    if known is None:
+        raise AgentNotFound(text)
+    return known
+
+
+def agent_reference_of(text: str) -> str:
+    """The agent that a path names by its id or its slug.
+
+    Raises:
+        AgentNotFound: the name holds U+0000, which not every database can even look for.
+    """
+    if "\x00" in text:
+        raise AgentNotFound(text)
+    return text
+
+
+def conversation_id_of(text: str) -> str:
+    """The conversation that a path, a query or a body names by its id.
+
+    Raises:
+        ConversationNotFound: no id of ours looks like this.
+    """
+    known = parse_id("conv", text)
+    if known is None:
+        raise ConversationNotFound
+    return known
+
+
+def message_of(message: str | None) -> str:
+    """What a user says in the field `message`.
+
+    Raises:
+        FieldMissing: it is absent or blank.
+    """
+    if message is None or not message.strip():
+        raise FieldMissing("message")
+    return message
 
 
 def idempotency_of(request: Request, principal: Principal, body: bytes) -> Idempotency | None:
@@ -118,8 +170,16 @@ def cursor_of(request: Request) -> Cursor | None:
     text = request.headers.get("last-event-id")
     if not text or "idempotency-key" not in request.headers:
         return None
+    cursor = known_cursor(text)
+    if cursor is None:
+        raise Invalid("Last-Event-ID is no event id of this server", field="Last-Event-ID")
+    return cursor
+
+
+def known_cursor(text: str) -> Cursor | None:
+    """The place in a turn's log that an event id names; None where it is none of ours."""
     cursor = parse_cursor(text)
     turn_id = parse_id("turn", cursor.turn_id) if cursor else None
     if cursor is None or turn_id is None:
-        raise Invalid("Last-Event-ID is no event id of this server", field="Last-Event-ID")
+        return None
     return Cursor(turn_id, cursor.epoch, cursor.sequence, cursor.frames)

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -16,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from dragoman.core.answers import Answer
 from dragoman.core.events import Group, TurnEvent
 from dragoman.core.ids import prefixed
+from dragoman.server.answers import json_answer
 from dragoman.server.requests import note, tell
 from dragoman.server.stepped import PARKED, Stepped
 from dragoman.services.runs import Watch
@@ -62,7 +62,7 @@ async def whole_reply(request: Request, watch: Watch, body: Callable[[Answer], A
         if leaving is not None:
             leaving.cancel()
     answer.check()
-    return Response(msgspec.json.encode(body(answer)), media_type="application/json")
+    return json_answer(body(answer))
 
 
 async def _notice_leaving(receive: Receive, watch: Watch) -> None:

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from dragoman.core.commands import Cursor
 from dragoman.core.conversations import Turn
-from dragoman.core.events import CLOSING, Group, TurnStarted
+from dragoman.core.events import CLOSING, Group
 from dragoman.ports.turns import TurnStore
-from dragoman.services.replays import segments_of
+from dragoman.services.replays import segments_of, started_of
 
 # A segment of a turn, in the groups in which it was stored; None says that here something is no longer kept.
 Missed = tuple[Turn, Sequence[Group]] | None
@@ -29,32 +29,25 @@ async def missed(
     # Answers are numbered in the order in which they began: a turn that ran again comes after what came between.
     number = _number_at(turn, logged, cursor)
     for segment in _closed(logged, is_live):
-        if _started(segment).number <= number:
+        if started_of(segment).number <= number:
             yield turn, segment
     for turn in await turns.after(tenant_id, conversation_id, number):
         logged = await turns.events(tenant_id, turn.id)
         if not logged and turn.state != "running" and not is_live(turn.answer_id):
             yield None
         for segment in _closed(logged, is_live):
-            if _started(segment).number > number:
+            if started_of(segment).number > number:
                 yield turn, segment
 
 
 def _number_at(turn: Turn, logged: Sequence[Group], cursor: Cursor) -> int:
     """The number of the answer that a cursor stands in."""
     begun = [
-        _started(segment).number
+        started_of(segment).number
         for segment in segments_of(logged)
         if (segment[0].epoch, segment[0].first_sequence) <= (cursor.epoch, cursor.sequence)
     ]
     return begun[-1] if begun else turn.answer_number
-
-
-def _started(segment: Sequence[Group]) -> TurnStarted:
-    started = segment[0].events[0]
-    if not isinstance(started, TurnStarted):
-        raise TypeError("a segment begins with its start")
-    return started
 
 
 def _is_lost(turn: Turn, logged: Sequence[Group], cursor: Cursor, is_live: Callable[[str], bool]) -> bool:
@@ -73,5 +66,5 @@ def _closed(logged: Sequence[Group], is_live: Callable[[str], bool]) -> Sequence
     return [
         segment
         for segment in segments_of(logged)
-        if isinstance(segment[-1].events[-1], CLOSING) and not is_live(_started(segment).message_id)
+        if isinstance(segment[-1].events[-1], CLOSING) and not is_live(started_of(segment).message_id)
     ]

@@ -4,13 +4,12 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from dragoman.core.errors import RouteNotFound
+from dragoman.server.answers import json_answer
 from dragoman.server.errors import Dialect, problem_body
 from dragoman.server.routing import BothSpellings
 from dragoman.web.openapi import openapi
@@ -66,7 +65,7 @@ def docs(dialects: Sequence[Dialect], public_url: str = "") -> BothSpellings:
     @router.api_route("/{name}/openapi.json", methods=READ)
     async def machine(name: str, request: Request) -> Response:
         """One API as OpenAPI 3.1."""
-        return _json(entry(request, name).openapi)
+        return json_answer(entry(request, name).openapi, headers=PAGE_HEADERS)
 
     @router.api_route("/{name}/asyncapi.json", methods=READ)
     async def socket(name: str, request: Request) -> Response:
@@ -74,7 +73,7 @@ def docs(dialects: Sequence[Dialect], public_url: str = "") -> BothSpellings:
         document = entry(request, name).asyncapi
         if document is None:
             raise RouteNotFound
-        return _json(document)
+        return json_answer(document, headers=PAGE_HEADERS)
 
     @router.api_route("/assets/{name}", methods=READ)
     async def asset(name: str) -> Response:
@@ -100,7 +99,3 @@ def _asked(request: Request) -> str:
 
 def _page(content: bytes) -> Response:
     return Response(content, media_type="text/html", headers=PAGE_HEADERS)
-
-
-def _json(document: Mapping[str, Any]) -> Response:
-    return Response(msgspec.json.encode(document), media_type="application/json", headers=PAGE_HEADERS)

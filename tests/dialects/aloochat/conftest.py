@@ -7,19 +7,13 @@ import pytest
 
 from tests.dialects.aloochat.scene import Chat, spelled
 from tests.support.client import Client
-from tests.support.server import ServerProcess
+from tests.support.server import ServerProcess, serving
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, upstream: str) -> Iterator[ServerProcess]:
     """The server; nothing that a module sends it may surprise it."""
-    process = ServerProcess(tmp_path_factory.mktemp("server"))
-    process.apply(spelled(upstream))
-    with process:
-        yield process
-    log = process.log_file.read_text()
-    assert '"event":"unforeseen"' not in log
-    assert '"level":"error"' not in log
+    yield from serving(tmp_path_factory.mktemp("server"), spelled(upstream))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from tests.dialects.sessions.scene import TENANTS, manifest, page_key, secret_key
 from tests.support.chats import Chats
-from tests.support.server import ServerProcess
+from tests.support.server import ServerProcess, serving
 
 _numbers = count()
 
@@ -16,13 +16,7 @@ _numbers = count()
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The server; nothing that a module sends it may surprise it."""
-    process = ServerProcess(tmp_path_factory.mktemp("server"))
-    process.apply(manifest())
-    with process:
-        yield process
-    log = process.log_file.read_text()
-    assert '"event":"unforeseen"' not in log
-    assert '"level":"error"' not in log
+    yield from serving(tmp_path_factory.mktemp("server"), manifest())
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 """S4's routes: what was said with an agent, a message to it or results of its calls, and forgetting."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,7 +15,16 @@ from dragoman.core.tenants import Principal
 from dragoman.dialects.agents import description, wire
 from dragoman.ports.turns import Waiting
 from dragoman.server.access import Acting
-from dragoman.server.requests import cursor_of, decode_json, idempotency_of, note, read_body
+from dragoman.server.answers import json_answer
+from dragoman.server.requests import (
+    agent_reference_of,
+    cursor_of,
+    decode_json,
+    idempotency_of,
+    message_of,
+    note,
+    read_body,
+)
 from dragoman.server.routing import BothSpellings
 from dragoman.server.services import services_of
 from dragoman.server.streaming import EventStream, turn_headers, whole_reply
@@ -36,8 +44,8 @@ async def messages(id: str, request: Request, principal: Reading) -> Response:
     named = wire.conversation(principal.tenant_id, query.get("conversation_id"))
     if named.id is None and principal.type == "public":
         raise Unauthenticated
-    found = await services_of(request).conversations.history(principal, wire.agent(id), named.id, window)
-    return _json(wire.listing(window, *found))
+    found = await services_of(request).conversations.history(principal, agent_reference_of(id), named.id, window)
+    return json_answer(wire.listing(window, *found))
 
 
 @router.post("/{id}/chat", openapi_extra=description.CHAT)
@@ -52,14 +60,14 @@ async def chat(id: str, request: Request, principal: Sending) -> Response:
     if results := asked.results():
         if named.id is None:
             raise FieldMissing("conversation_id")
-        going_on = AnswerCalls(principal, wire.agent(id), named.id, results, cursor_of(request))
+        going_on = AnswerCalls(principal, agent_reference_of(id), named.id, results, cursor_of(request))
         watch = await turns.answer_calls(going_on)
     else:
         instructed = asked.system_prompt is not None
         command = StartTurn(
             principal=principal,
-            agent_reference=wire.agent(id),
-            text=asked.text(),
+            agent_reference=agent_reference_of(id),
+            text=message_of(asked.message),
             conversation_id=named.id,
             client_id=named.client_id,
             metadata=asked.metadata,
@@ -81,8 +89,8 @@ async def chat(id: str, request: Request, principal: Sending) -> Response:
 async def clear(id: str, request: Request, principal: Owning) -> Response:
     """Forget the messages of one conversation, or of all that the agent has."""
     named = wire.conversation(principal.tenant_id, request.query_params.get("conversation_id"))
-    deleted = await services_of(request).conversations.clear(principal, wire.agent(id), named.id)
-    return _json({"success": True, "deleted": deleted})
+    deleted = await services_of(request).conversations.clear(principal, agent_reference_of(id), named.id)
+    return json_answer({"success": True, "deleted": deleted})
 
 
 def _waiting(request: Request, waiting: Waiting) -> Response:
@@ -90,8 +98,4 @@ def _waiting(request: Request, waiting: Waiting) -> Response:
     turn_id = prefixed("turn", waiting.turn.id)
     note(request, turn_id=turn_id)
     headers = {"X-Conversation-Id": prefixed("conv", waiting.turn.conversation_id), "X-Turn-Id": turn_id}
-    return _json(wire.stored(waiting.message, waiting.turn.client_id), headers)
-
-
-def _json(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(body), headers=headers, media_type="application/json")
+    return json_answer(wire.stored(waiting.message, waiting.turn.client_id), headers=headers)

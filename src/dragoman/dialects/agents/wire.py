@@ -11,7 +11,7 @@ from dragoman.core import errors
 from dragoman.core.answers import Answer
 from dragoman.core.clock import iso
 from dragoman.core.conversations import Message
-from dragoman.core.errors import AgentNotFound, DragomanError, FieldMissing, Invalid
+from dragoman.core.errors import DragomanError, FieldMissing, Invalid
 from dragoman.core.events import Outcome, TextDelta, ToolCall, TurnEvent, TurnFailed, TurnInterrupted, TurnStarted
 from dragoman.core.ids import derived_id, parse_id, prefixed
 from dragoman.core.prompt import CONTEXT_BYTES
@@ -88,16 +88,6 @@ class ChatRequest(msgspec.Struct):
             raise Invalid("Two results have the same tool_call_id", field="tool_call_id")
         return [(result.tool_call_id, _text_of(result.content)) for result in given]
 
-    def text(self) -> str:
-        """The user's message.
-
-        Raises:
-            FieldMissing: it is absent or blank.
-        """
-        if self.message is None or not self.message.strip():
-            raise FieldMissing("message")
-        return self.message
-
     def known_context(self) -> dict[str, Any] | None:
         """What the conversation's context is to be; None leaves it as it is.
 
@@ -136,17 +126,6 @@ def conversation(tenant_id: str, text: str | None) -> Named:
             field="conversation_id",
         )
     return Named(derived_id(tenant_id, text), text)
-
-
-def agent(text: str) -> str:
-    """The agent that a path names.
-
-    Raises:
-        AgentNotFound: the name holds U+0000, which not every database can even look for.
-    """
-    if "\x00" in text:
-        raise AgentNotFound(text)
-    return text
 
 
 def window(query: Mapping[str, str]) -> Window:

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-import msgspec
 from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +11,16 @@ from dragoman.core.tenants import Principal
 from dragoman.dialects.alonchat import description, wire
 from dragoman.ports.conversations import Window
 from dragoman.server.access import Acting
-from dragoman.server.requests import cursor_of, decode_json, idempotency_of, read_body
+from dragoman.server.answers import json_answer
+from dragoman.server.requests import (
+    agent_id_of,
+    conversation_id_of,
+    cursor_of,
+    decode_json,
+    idempotency_of,
+    message_of,
+    read_body,
+)
 from dragoman.server.routing import BothSpellings
 from dragoman.server.services import services_of
 from dragoman.server.streaming import EventStream, turn_headers, whole_reply
@@ -30,9 +38,9 @@ async def chat(agent_id: str, request: Request, principal: Sending) -> Response:
     asked = decode_json(body, wire.chat_request)
     command = StartTurn(
         principal=principal,
-        text=asked.text(),
-        agent_reference=wire.agent_id(agent_id),
-        conversation_id=None if asked.conversation_id is None else wire.conversation_id(asked.conversation_id),
+        text=message_of(asked.message),
+        agent_reference=agent_id_of(agent_id),
+        conversation_id=None if asked.conversation_id is None else conversation_id_of(asked.conversation_id),
         metadata=asked.metadata,
         idempotency=idempotency_of(request, principal, body),
         resume_after=cursor_of(request),
@@ -49,8 +57,8 @@ async def conversation(conversation_id: str, request: Request, principal: Readin
     limit, before = request.query_params.get("limit"), request.query_params.get("before")
     found, messages, _ = await services_of(request).conversations.read(
         principal,
-        wire.conversation_id(conversation_id),
+        conversation_id_of(conversation_id),
         Window(limit=None if limit is None else wire.limit(limit)),
         before=None if before is None else wire.message_id(before),
     )
-    return Response(msgspec.json.encode(wire.history(found, messages)), media_type="application/json")
+    return json_answer(wire.history(found, messages))

@@ -18,6 +18,7 @@ from dragoman.dialects.sessions import errors, wire
 from dragoman.server.access import VISITOR_HEADER, address_of
 from dragoman.server.errors import core_error
 from dragoman.server.protocols import OPENING_SECONDS, TIMED_OUT
+from dragoman.server.requests import conversation_id_of, known_cursor
 from dragoman.server.services import Services, services_of
 from dragoman.server.sockets import Gone, Socket, unseen, write
 from dragoman.services.missed import missed
@@ -97,7 +98,7 @@ async def _let_in(connection: HTTPConnection, services: Services) -> Entrance:
         visitor_token = connection.query_params.get("visitor_token") or connection.headers.get(VISITOR_HEADER)
         principal = (await services.access.authenticate(key, origin, visitor_token or None)).principal
         user_id = wire.user_id(_given(connection, "user_id"))
-        chat_id = wire.chat_id(_given(connection, "chat_id"))
+        chat_id = conversation_id_of(_given(connection, "chat_id"))
     chat = await services.conversations.get(principal, chat_id)
     if chat.user_id not in (None, user_id):
         raise ConversationNotFound
@@ -167,7 +168,7 @@ class ChatSocket:
 
     async def _catch_up(self) -> None:
         """Write what was missed, and follow what runs. Whatever begins from now on is followed already."""
-        cursor = wire.cursor(self._last_event_id) if self._last_event_id else None
+        cursor = known_cursor(self._last_event_id) if self._last_event_id else None
         run = self._services.turns.running_in(self._chat.tenant_id, self._chat.id)
         if run is not None:
             # It may be seen when its beginning is durable; where it is not yet, we are told when it is.

@@ -7,10 +7,8 @@ import msgspec
 
 from dragoman.core.answers import Answer
 from dragoman.core.clock import iso, now_us
-from dragoman.core.commands import Cursor, parse_cursor
 from dragoman.core.conversations import Conversation, Message, Turn
 from dragoman.core.errors import (
-    ConversationNotFound,
     DragomanError,
     FieldMissing,
     Invalid,
@@ -18,7 +16,7 @@ from dragoman.core.errors import (
     Unavailable,
 )
 from dragoman.core.events import Outcome, TextDelta, TurnEvent, TurnFailed, TurnInterrupted, TurnStarted
-from dragoman.core.ids import parse_id, prefixed
+from dragoman.core.ids import prefixed
 from dragoman.dialects.sessions import errors
 from dragoman.dialects.sessions.errors import InvalidMessage
 from dragoman.server.requests import decode_json
@@ -97,18 +95,6 @@ def user_message(text: str | bytes) -> tuple[str, dict[str, Any] | None]:
     return told.content, told.metadata
 
 
-def chat_id(text: str) -> str:
-    """The chat that a path or a query names.
-
-    Raises:
-        ConversationNotFound: no id of ours looks like this.
-    """
-    known = parse_id("conv", text)
-    if known is None:
-        raise ConversationNotFound
-    return known
-
-
 def user_id(text: str | None) -> str:
     """The user that a client names.
 
@@ -149,15 +135,6 @@ def order(text: str | None) -> Order:
     if text is not None and text not in ORDERS:
         raise Invalid("order takes asc or desc", field="order")
     return ORDERS[text or "asc"]
-
-
-def cursor(text: str) -> Cursor | None:
-    """The place in the chat's log that an event_id names; None where it is none of ours."""
-    known = parse_cursor(text)
-    turn_id = parse_id("turn", known.turn_id) if known else None
-    if known is None or turn_id is None:
-        return None
-    return Cursor(turn_id, known.epoch, known.sequence, known.frames)
 
 
 def chat(conversation: Conversation) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from msgspec import Meta
 from dragoman.core.errors import AgentNotFound, ConversationNotFound, FieldMissing
 from dragoman.dialects.slug import wire
 from dragoman.server.describe import TEXT, Body, Description, Stream, bearer_scheme, operation, path
+from dragoman.server.errors import ERROR_NAMES
 
 
 class Metadata(msgspec.Struct):
@@ -37,7 +38,7 @@ class Reply(msgspec.Struct):
 class Error(msgspec.Struct):
     """What went wrong."""
 
-    name: Annotated[str, Meta(extra_json_schema={"enum": sorted(set(wire.ERROR_NAMES.values()))})]
+    name: Annotated[str, Meta(extra_json_schema={"enum": sorted(set(ERROR_NAMES.values()))})]
     message: str
     details: dict[str, Any]
 

@@ -10,7 +10,14 @@ from dragoman.core.commands import StartTurn
 from dragoman.core.tenants import Principal
 from dragoman.dialects.slug import description, wire
 from dragoman.server.access import Acting
-from dragoman.server.requests import cursor_of, decode_json, idempotency_of, read_body
+from dragoman.server.requests import (
+    agent_reference_of,
+    cursor_of,
+    decode_json,
+    idempotency_of,
+    message_of,
+    read_body,
+)
 from dragoman.server.routing import BothSpellings
 from dragoman.server.services import services_of
 from dragoman.server.streaming import EventStream, turn_headers, whole_reply
@@ -27,8 +34,8 @@ async def chat(slug: str, request: Request, principal: Sending) -> Response:
     asked = decode_json(body, wire.chat_request)
     command = StartTurn(
         principal=principal,
-        agent_reference=wire.agent(slug),
-        text=asked.text(),
+        agent_reference=agent_reference_of(slug),
+        text=message_of(asked.message),
         conversation_id=asked.conversation(),
         idempotency=idempotency_of(request, principal, body),
         resume_after=cursor_of(request),

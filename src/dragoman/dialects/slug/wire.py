@@ -7,28 +7,14 @@ import msgspec
 
 from dragoman.core import errors
 from dragoman.core.answers import Answer
-from dragoman.core.errors import AgentNotFound, ConversationNotFound, DragomanError, FieldMissing
+from dragoman.core.errors import AgentNotFound, DragomanError
 from dragoman.core.events import Outcome, TextDelta, TurnEvent, TurnFailed, TurnInterrupted
-from dragoman.core.ids import parse_id, prefixed
+from dragoman.core.ids import prefixed
+from dragoman.server.errors import ERROR_NAMES
+from dragoman.server.requests import conversation_id_of
 
 PREFIX = "/v1/api"
 DONE = b"data: [DONE]\n\n"
-
-ERROR_NAMES: dict[type[DragomanError], str] = {
-    errors.Invalid: "ValidationError",
-    errors.Unauthenticated: "UnauthorizedError",
-    errors.NoCredits: "InsufficientCreditsError",
-    errors.Forbidden: "ForbiddenError",
-    errors.NotFound: "NotFoundError",
-    errors.MethodNotAllowed: "MethodNotAllowedError",
-    errors.Conflict: "ConflictError",
-    errors.TooLarge: "PayloadTooLargeError",
-    errors.UnsupportedMedia: "UnsupportedMediaTypeError",
-    errors.KeyReused: "IdempotencyError",
-    errors.RateLimited: "RateLimitError",
-    errors.Unavailable: "ServiceUnavailableError",
-    DragomanError: "InternalServerError",
-}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -40,42 +26,16 @@ class ChatRequest(msgspec.Struct, rename="camel"):
     stream: bool | None = False
     conversation_id: str | None = None
 
-    def text(self) -> str:
-        """The message.
-
-        Raises:
-            FieldMissing: it is absent or blank.
-        """
-        if self.message is None or not self.message.strip():
-            raise FieldMissing("message")
-        return self.message
-
     def conversation(self) -> str | None:
         """The conversation to go on with, None for a new one.
 
         Raises:
             ConversationNotFound: no id of ours looks like this.
         """
-        if self.conversation_id is None:
-            return None
-        known = parse_id("conv", self.conversation_id)
-        if known is None:
-            raise ConversationNotFound
-        return known
+        return None if self.conversation_id is None else conversation_id_of(self.conversation_id)
 
 
 chat_request = msgspec.json.Decoder(ChatRequest)
-
-
-def agent(slug: str) -> str:
-    """The agent that a path names.
-
-    Raises:
-        AgentNotFound: the slug holds U+0000, which not every database can even look for.
-    """
-    if "\x00" in slug:
-        raise AgentNotFound(slug)
-    return slug
 
 
 def reply(answer: Answer) -> dict[str, Any]:
