@@ -1,0 +1,1 @@
+"""Documents made into pieces of text, in a process of its own."""
