@@ -8,6 +8,7 @@ from dragoman.ports.agents import AgentStore
 from dragoman.ports.audit import AuditStore
 from dragoman.ports.conversations import ConversationStore
 from dragoman.ports.drafts import DraftStore
+from dragoman.ports.knowledge import AttachmentStore, DocumentStore, PassageStore
 from dragoman.ports.limits import LimitStore
 from dragoman.ports.search import SearchStore
 from dragoman.ports.turns import TurnStore
@@ -121,6 +122,21 @@ class Store(Protocol):
     @property
     def search(self) -> SearchStore:
         """Conversations as their tenant looks for them."""
+        ...
+
+    @property
+    def documents(self) -> DocumentStore:
+        """What agents are given to know."""
+        ...
+
+    @property
+    def passages(self) -> PassageStore:
+        """What questions find in it."""
+        ...
+
+    @property
+    def attachments(self) -> AttachmentStore:
+        """Files that stand with messages."""
         ...
 
     @property

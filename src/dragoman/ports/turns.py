@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from dragoman.core.agents import Agent
-from dragoman.core.commands import Idempotency
+from dragoman.core.commands import Idempotency, Recording
 from dragoman.core.conversations import Message, Turn, TurnState
-from dragoman.core.events import Group, ToolCall, TurnEvent
+from dragoman.core.events import Group, Source, ToolCall, TurnEvent
 from dragoman.core.prompt import NO_OVERRIDES, Overrides, PromptMessage
 from dragoman.core.tenants import Principal
 
@@ -55,6 +55,7 @@ class TurnRequest:
     deployment: tuple[str, str] | None = None
     context: Mapping[str, Any] | None = None
     overrides: Overrides = NO_OVERRIDES
+    recording: Recording | None = None
 
     @property
     def tenant_id(self) -> str:
@@ -154,6 +155,9 @@ class TurnEnd:
     last_row: LogRow
     now: int
     calls: Sequence[ToolCall] = ()
+    sources: Sequence[Source] = ()
+    confidence: float | None = None
+    resolved: bool = True
 
 
 class TurnStore(Protocol):

@@ -55,7 +55,7 @@ async def furnished(store: SqlStore, agent: Agent, state: str = "completed", **m
     call = {"id": new_id(), "turn_id": turn, "message_id": new_id(), "call_id": "c1", "name": "n", "arguments": "{}"}
     await insert(store, "tool_calls", {**here, **call, "state": "open"})
     await insert(store, "idempotency", {**ours, "scope": turn, "body_hash": "b", "turn_id": turn})
-    file = {"id": new_id(), "name": "a.wav", "media_type": "audio/wav", "size": 1, "sha256": "s", "location": "l"}
+    file = {"id": new_id(), "name": "a.wav", "media_type": "audio/wav", "size": 1, "sha256": "s"}
     await insert(store, "attachments", {**here, **file})
     await insert(store, "outbox", {**here, "id": event, "event": "message.sent", "data": "{}"})
     await insert(

@@ -75,7 +75,13 @@ def tables(connection: Connection) -> list[str]:
 
 
 def differences(connection: Connection) -> list[Any]:
-    return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
+    # Words are indexed by each database in its own form: those tables are in no metadata.
+    ours = {"compare_type": True, "include_name": lambda name, kind, _: not (kind == "table" and is_of_words(name))}
+    return list(compare_metadata(MigrationContext.configure(connection, opts=ours), metadata))
+
+
+def is_of_words(table: str) -> bool:
+    return table.startswith("chunk_words")
 
 
 def test_head_is_the_newest_revision_and_there_is_one_line_of_them() -> None:
@@ -87,7 +93,9 @@ def test_head_is_the_newest_revision_and_there_is_one_line_of_them() -> None:
 
 async def test_the_migrated_schema_is_the_one_that_is_written_down(url: str) -> None:
     assert await looked_at(url, differences) == []
-    assert set(await looked_at(url, tables)) == {*metadata.tables, "alembic_version"}
+    named = await looked_at(url, tables)
+    assert {name for name in named if not is_of_words(name)} == {*metadata.tables, "alembic_version"}
+    assert "chunk_words" in named
 
 
 async def test_a_second_migration_changes_nothing(empty_url: str) -> None:

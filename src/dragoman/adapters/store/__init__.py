@@ -4,13 +4,16 @@ import os
 from pathlib import Path
 
 from dragoman.adapters.store.agents import Agents, Definitions
+from dragoman.adapters.store.attachments import Attachments
 from dragoman.adapters.store.audit import Audit
 from dragoman.adapters.store.conversations import Conversations
+from dragoman.adapters.store.documents import Documents
 from dragoman.adapters.store.drafts import Drafts
 from dragoman.adapters.store.driver import Database, Rehearsal
 from dragoman.adapters.store.keys import Keys
 from dragoman.adapters.store.limits import Limits
 from dragoman.adapters.store.migrate import HEAD, migrate_postgres, migrate_sqlite
+from dragoman.adapters.store.passages import Passages
 from dragoman.adapters.store.postgres import PostgresDatabase
 from dragoman.adapters.store.search import Search
 from dragoman.adapters.store.sqlite import SqliteDatabase, check_file, lock_file, schema_version
@@ -34,6 +37,9 @@ class SqlStore:
         self.drafts = Drafts(database, definitions)
         self.conversations = Conversations(database)
         self.search = Search(database)
+        self.documents = Documents(database, definitions)
+        self.passages = Passages(database)
+        self.attachments = Attachments(database)
         self.limits = Limits(database)
         self.turns = Turns(database, definitions)
         self.usage = Usage(database)

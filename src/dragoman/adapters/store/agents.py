@@ -50,6 +50,7 @@ REPLACE_DEPLOYMENT = """UPDATE deployments SET id = :id
     WHERE tenant_id = :tenant_id AND agent_id = :agent_id AND channel = :channel AND region = :region
         AND NOT EXISTS (SELECT 1 FROM deployments taken WHERE taken.id = :id)"""
 
+KNOWS = "SELECT 1 FROM knowledge WHERE agent_id = :agent_id AND tenant_id = :tenant_id AND chunks > 0"
 PRICE = "SELECT credits_per_turn FROM prices WHERE model = :model"
 
 DEFAULT_PRICE = 1
@@ -94,7 +95,8 @@ class Definitions:
             definition = _decoder.decode(found[0]) if found else AgentDefinition()
             self._decoded[agent_id, version] = definition
         price = await transaction.one(PRICE, {"model": definition.model.name})
-        agent = Agent(agent_id, tenant_id, slug, name, version, definition)
+        knows = await transaction.one(KNOWS, {"agent_id": agent_id, "tenant_id": tenant_id}) is not None
+        agent = Agent(agent_id, tenant_id, slug, name, version, definition, knows)
         published = Published(agent, int(price[0]) if price else DEFAULT_PRICE)
         if len(self._published) >= REMEMBERED:
             self._published.clear()

@@ -9,6 +9,7 @@ import msgspec
 
 from dragoman.adapters.store import calls, history, ledger, log
 from dragoman.adapters.store.agents import Definitions, Published
+from dragoman.adapters.store.attachments import attach
 from dragoman.adapters.store.driver import Row, Transaction
 from dragoman.core.agents import Agent
 from dragoman.core.conversations import Message, Turn
@@ -118,7 +119,8 @@ async def begin_again(
     """Run a failed turn's last segment once more; what the failed attempt said is left out of later prompts."""
     published = await _published(transaction, definitions, principal, earlier.agent_id)
     ours = {"tenant_id": earlier.tenant_id, "turn_id": earlier.id, "id": earlier.conversation_id, "now": now}
-    if await transaction.one(CONVERSATION, ours) is None:
+    found = await transaction.one(CONVERSATION, ours)
+    if found is None:
         raise ConversationNotFound
     price = 0 if earlier.credits else published.price
     reserved = await ledger.reserve(transaction, earlier.tenant_id, earlier.id, price, now)
@@ -136,7 +138,7 @@ async def begin_again(
     turn = replace(earlier, epoch=earlier.epoch + 1)
     if not earlier.credits:
         turn = replace(turn, prompt_tokens=0, completion_tokens=0)
-    return await _going_on(transaction, published.agent, turn, again, price, reserved, now)
+    return await _going_on(transaction, published.agent, turn, again, found[4], price, reserved)
 
 
 async def go_on(
@@ -145,7 +147,8 @@ async def go_on(
     """Store results of calls, and run the turn on when none of its calls is open any more."""
     published = await _published(transaction, definitions, request.principal, request.agent_reference)
     agent, tenant_id = published.agent, request.tenant_id
-    if await _conversation(transaction, request, agent, request.conversation_id) is None:
+    found = await _conversation(transaction, request, agent, request.conversation_id)
+    if found is None:
         raise ConversationNotFound
     named = [
         (await calls.find(transaction, tenant_id, request.conversation_id, call_id), call_id, content)
@@ -180,7 +183,7 @@ async def go_on(
     await transaction.run(GO_ON, {**ours, **segment})
     for stored in request.message_ids[: len(fresh)]:
         await transaction.run(calls.OPENED, {**ours, "result_id": stored, "answer_id": request.answer_id})
-    return await _going_on(transaction, agent, turn, segment, 0, 0, request.now)
+    return await _going_on(transaction, agent, turn, segment, found[4], 0, 0)
 
 
 async def _repeated(
@@ -203,24 +206,20 @@ async def _going_on(
     agent: Agent,
     turn: Turn,
     segment: Mapping[str, Any],
+    context: str | None,
     price: int,
     reserved: int,
-    now: int,
 ) -> Begun:
-    """The turn as it runs in a later segment, or again, with the prompt for that."""
-    ours = {"tenant_id": turn.tenant_id, "turn_id": turn.id, "id": turn.conversation_id, "now": now}
+    """The turn as it runs in a later segment, or again, with the prompt for that; `context` is the row's JSON."""
     number, current = await history.round_of(transaction, turn.tenant_id, turn.conversation_id, turn.id)
-    kept = await transaction.one(OVERRIDES, ours)
-    talk = await transaction.one(CONVERSATION, ours)
-    if talk is None:
-        raise ConversationNotFound
+    kept = await transaction.one(OVERRIDES, {"tenant_id": turn.tenant_id, "turn_id": turn.id})
     prompt = await history.prompt_of(
         transaction,
         agent,
         turn.conversation_id,
         current,
         overrides=_overrides.decode(kept[0]) if kept and kept[0] else NO_OVERRIDES,
-        context=json.loads(talk[4]) if talk[4] else None,
+        context=json.loads(context) if context else None,
         below=number,
     )
     running = replace(
@@ -355,6 +354,8 @@ async def _store(transaction: Transaction, request: TurnRequest, agent: Agent, c
         "metadata": json.dumps(request.metadata) if request.metadata is not None else None,
     }
     await transaction.run(NEW_MESSAGE, message)
+    if request.recording is not None:
+        await attach(transaction, message, request.recording)
     return turn
 
 

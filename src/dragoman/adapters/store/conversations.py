@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dragoman.adapters.store import messages
+from dragoman.adapters.store import attachments, messages
 from dragoman.adapters.store.driver import Database, Job, Params, Row, Transaction
 from dragoman.core.conversations import Conversation, Message
 from dragoman.core.errors import AgentNotFound, NameTaken
@@ -31,7 +31,6 @@ NUMBER = "SELECT number FROM messages WHERE id = :message_id AND conversation_id
 LAST_NUMBER = "SELECT last_number FROM agent_counters WHERE agent_id = :agent_id AND tenant_id = :tenant_id"
 # What belongs to a conversation alone, in an order in which each still finds what it hangs on.
 FORGET = (
-    "DELETE FROM attachments WHERE conversation_id = :id AND tenant_id = :tenant_id",
     """DELETE FROM deliveries WHERE tenant_id = :tenant_id
         AND event_id IN (SELECT id FROM outbox WHERE conversation_id = :id AND tenant_id = :tenant_id)""",
     "DELETE FROM outbox WHERE conversation_id = :id AND tenant_id = :tenant_id",
@@ -161,6 +160,7 @@ class Conversations:
             if not await transaction.run(DELETE, ours):
                 return Cleared()
             await _make_quiet(transaction, tenant_id, "conversation_id", conversation_id)
+            await attachments.forget(transaction, tenant_id, "conversation_id = :id", ours)
             for statement in FORGET:
                 await transaction.run(statement, ours)
             return Cleared(await messages.forget(transaction, tenant_id, "conversation_id", conversation_id))

@@ -6,13 +6,14 @@ has no effects outside its transaction.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from dragoman.ports.turns import Pending
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
+Kind = Literal["sqlite", "postgres"]
 Row = Sequence[Any]
 Params = Mapping[str, Any]
 
@@ -44,6 +45,8 @@ class Database(Protocol):
     """A database that runs jobs, each in a transaction of its own."""
 
     owner: int
+    # For the few statements that are not the same in both.
+    kind: Kind
 
     def begin(self, job: Job[T]) -> Pending[T]:
         """Start a write whose result is wanted before it is durable."""
@@ -94,6 +97,7 @@ class Rehearsal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.owner = database.owner
+        self.kind = database.kind
 
     def begin(self, job: Job[T]) -> Pending[T]:
         raise RuntimeError("a turn cannot be rehearsed")

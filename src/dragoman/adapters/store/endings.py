@@ -1,18 +1,20 @@
 """How a segment of a turn ends: its last transaction, or recovery in place of a dead owner. Knows no wire."""
 
+import json
 from collections.abc import Sequence
 
 from dragoman.adapters.store import calls, history, ledger, log
 from dragoman.adapters.store.beginnings import events_of, following
-from dragoman.adapters.store.driver import Row, Transaction
+from dragoman.adapters.store.driver import Params, Row, Transaction
 from dragoman.core.events import ToolCall, TurnInterrupted
 from dragoman.ports.turns import Fenced, LogRow, TurnEnd
 
 NEW_ANSWER = """INSERT INTO messages
-    (id, tenant_id, conversation_id, agent_id, turn_id, number, role, content, tool_calls, agent_version, in_prompt,
-        created_at)
+    (id, tenant_id, conversation_id, agent_id, turn_id, number, role, content, tool_calls, sources, confidence,
+        resolved, agent_version, in_prompt, created_at)
     SELECT CAST(:id AS TEXT), CAST(:tenant_id AS TEXT), CAST(:conversation_id AS TEXT), CAST(:agent_id AS TEXT),
         CAST(:turn_id AS TEXT), CAST(:number AS BIGINT), 'assistant', CAST(:content AS TEXT), CAST(:calls AS TEXT),
+        CAST(:sources AS TEXT), CAST(:confidence AS DOUBLE PRECISION), CAST(:resolved AS BIGINT),
         CAST(:agent_version AS BIGINT), 1, CAST(:now AS BIGINT)
     WHERE EXISTS (SELECT 1 FROM conversations WHERE id = :conversation_id AND tenant_id = :tenant_id)"""
 FINISH = """UPDATE turns SET state = :state, prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens,
@@ -36,6 +38,9 @@ APPEND = """INSERT INTO turn_events (turn_id, first_sequence, epoch, tenant_id, 
         CAST(:events AS TEXT), CAST(:now AS BIGINT)
     WHERE NOT EXISTS (SELECT 1 FROM turns WHERE id = :turn_id AND tenant_id = :tenant_id AND epoch > :epoch)
     ON CONFLICT (turn_id, first_sequence) DO UPDATE SET events = excluded.events, epoch = excluded.epoch"""
+
+# What is kept of how good an answer is, where its turn did not come to an end.
+NOTHING_TOLD = {"sources": None, "confidence": None, "resolved": None}
 
 
 async def finish(transaction: Transaction, end: TurnEnd) -> None:
@@ -66,7 +71,12 @@ async def finish(transaction: Transaction, end: TurnEnd) -> None:
             return  # by an attempt whose acknowledgement was lost
         raise Fenced(f"turn {end.turn_id} is no longer this owner's")
     await ledger.settle(transaction, end.tenant_id, end.turn_id, end.reserved, end.charged, end.now)
-    await _store_answer(transaction, end.tenant_id, end.turn_id, row, end.text, end.calls, end.now)
+    told = {
+        "sources": json.dumps(end.sources) if end.sources else None,
+        "confidence": end.confidence,
+        "resolved": int(end.resolved),
+    }
+    await _store_answer(transaction, end.tenant_id, end.turn_id, row, end.text, end.calls, told, end.now)
     await append(transaction, [end.last_row], end.now)
 
 
@@ -80,7 +90,7 @@ async def interrupt(transaction: Transaction, owner: int, running: Row, now: int
     logged = await events_of(transaction, tenant_id, turn_id)
     text = log.text_of_last_segment(logged, epoch)
     await ledger.refund(transaction, tenant_id, turn_id, charged, now)
-    await _store_answer(transaction, tenant_id, turn_id, row, text, (), now)
+    await _store_answer(transaction, tenant_id, turn_id, row, text, (), NOTHING_TOLD, now)
     last = LogRow(tenant_id, turn_id, epoch + 1, following(logged), [TurnInterrupted(now)])
     await append(transaction, [last], now)
     return 1
@@ -111,6 +121,7 @@ async def _store_answer(
     closed: Row,
     text: str,
     wanted: Sequence[ToolCall],
+    told: Params,
     now: int,
 ) -> None:
     """Keep what was answered; a question that got nothing is left out of later prompts."""
@@ -119,6 +130,7 @@ async def _store_answer(
     if text or wanted:
         answer = {
             **ours,
+            **told,
             "id": answer_id,
             "agent_id": agent_id,
             "number": answer_number,

@@ -17,6 +17,7 @@ from dragoman.core.prompt import (
     ResultMessage,
     compose,
     history_budget,
+    passages_budget,
     size_of,
     system_text,
 )
@@ -59,6 +60,9 @@ async def prompt_of(
     system = system_text(instructions, context)
     beside = (*overrides.prior, *current)
     budget = history_budget(definition.model.context_tokens, definition.model.max_tokens, system, beside)
+    if agent.knows:
+        # What is found of it comes into the prompt later.
+        budget = max(0, budget - passages_budget(definition.model))
     past = await newest(transaction, agent.tenant_id, conversation_id, budget, below=below) if below else []
     return compose(system, past, beside, budget)
 

@@ -11,8 +11,11 @@ import msgspec
 
 from dragoman.core.events import (
     Group,
+    Source,
+    SourcesFound,
     TextDelta,
     ToolCallReady,
+    Transcribed,
     TurnCompleted,
     TurnEvent,
     TurnFailed,
@@ -24,6 +27,8 @@ from dragoman.core.events import (
 
 _KINDS: dict[str, type[Any]] = {
     "s": TurnStarted,
+    "h": Transcribed,
+    "q": SourcesFound,
     "t": TextDelta,
     "k": ToolCallReady,
     "c": TurnCompleted,
@@ -48,7 +53,14 @@ def encode(events: Sequence[TurnEvent]) -> str:
 
 def decode(text: str) -> list[TurnEvent]:
     """The events that a row holds, in order."""
-    return [_KINDS[letter](*fields) for letter, *fields in _decoder.decode(text)]
+    return [_event(letter, fields) for letter, *fields in _decoder.decode(text)]
+
+
+def _event(letter: str, fields: list[Any]) -> TurnEvent:
+    if letter == "q":
+        return SourcesFound(tuple(Source(*source) for source in fields[0]))
+    event: TurnEvent = _KINDS[letter](*fields)
+    return event
 
 
 def text_of_last_segment(logged: Sequence[Group], epoch: int) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
+from dragoman.adapters.store import attachments
 from dragoman.adapters.store.driver import Row, Transaction
 from dragoman.adapters.store.history import ABOVE_ALL, calls_of
 from dragoman.core.conversations import Message
@@ -82,6 +83,8 @@ async def forget(
     those = f"tenant_id = :tenant_id AND {whose} = :owner_id AND number <= :through"
     turns = f"(SELECT turn_id FROM messages WHERE {those})"
     params = {"tenant_id": tenant_id, "owner_id": owner_id, "through": through}
+    spoken = f"message_id IN (SELECT id FROM messages WHERE {those})"
+    await attachments.forget(transaction, tenant_id, spoken, params)
     await transaction.run(f"DELETE FROM turn_events WHERE tenant_id = :tenant_id AND turn_id IN {turns}", params)
     await transaction.run(f"DELETE FROM tool_calls WHERE tenant_id = :tenant_id AND turn_id IN {turns}", params)
     await transaction.run(f"DELETE FROM idempotency WHERE tenant_id = :tenant_id AND turn_id IN {turns}", params)

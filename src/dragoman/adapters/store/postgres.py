@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 import asyncpg
 
-from dragoman.adapters.store.driver import Job, Params, Row
+from dragoman.adapters.store.driver import Job, Kind, Params, Row
 from dragoman.core.errors import Unavailable
 from dragoman.ports.store import StoreUnusable
 from dragoman.ports.turns import Pending
@@ -85,6 +85,7 @@ class PostgresDatabase:
 
     def __init__(self, pool: Any, presence: Any, owner: int, url: str) -> None:
         self.url = url
+        self.kind: Kind = "postgres"
         self.owner = owner
         self._pool = pool
         self._presence = presence

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     Double,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
@@ -124,7 +125,8 @@ messages = Table(
     *(_text("id"), _text("tenant_id"), _text("conversation_id"), _text("agent_id"), _text("turn_id", null=True)),
     *(_whole("number"), _text("role"), _text("content", null=True), _text("tool_calls", null=True)),
     *(_text("tool_call_id", null=True), _text("metadata", null=True), _text("sources", null=True)),
-    *(Column("confidence", Double), _whole("agent_version", null=True), _whole("in_prompt"), _whole("created_at")),
+    *(Column("confidence", Double), _whole("resolved", null=True), _whole("agent_version", null=True)),
+    *(_whole("in_prompt"), _whole("created_at")),
     *(_key("id"), UniqueConstraint("conversation_id", "number"), UniqueConstraint("agent_id", "number")),
 )
 
@@ -214,31 +216,55 @@ limit_windows = Table(
     sqlite_with_rowid=False,
 )
 
+# `revision` rises when what is to be known changes, so that who works on an older one finds out; of `total` chunks,
+# `done` are embedded. A document of state working has an `owner`, who may be dead.
 documents = Table(
     "documents",
     metadata,
     *(_text("id"), _text("tenant_id"), _text("agent_id"), _text("type"), _text("title"), _text("source")),
-    *(_text("content_hash", null=True), _text("state"), _text("error", null=True), _whole("progress")),
+    *(_text("content_hash"), _text("state"), _text("step"), _text("error", null=True), _whole("revision")),
+    *(_whole("done"), _whole("total"), _whole("attempts"), _whole("next_attempt_at"), _whole("owner", null=True)),
     *(_text("managed"), _whole("created_at"), _whole("updated_at"), _key("id")),
-    Index(None, "tenant_id", "agent_id"),
+    *(Index(None, "tenant_id", "agent_id"), Index(None, "state", "next_attempt_at")),
 )
 
+# Chunks of a revision that is still being worked on have `live` 0: nothing finds them yet. Others have there how many
+# live chunks their agent had ever had when they were published. Their words are in chunk_words, which each database has
+# in its own form, so that it is not told of here.
 chunks = Table(
     "chunks",
     metadata,
-    *(_text("id"), _text("tenant_id"), _text("agent_id"), _text("document_id"), _whole("position")),
-    *(_text("content"), _text("content_hash"), Column("vector", LargeBinary), _key("id")),
-    UniqueConstraint("document_id", "position"),
-    Index(None, "tenant_id", "agent_id"),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    *(_text("tenant_id"), _text("agent_id"), _text("document_id"), _whole("revision"), _whole("position")),
+    *(_text("title"), _text("content"), _text("content_hash"), _text("embedder"), _whole("live")),
+    Column("vector", LargeBinary, nullable=False),
+    UniqueConstraint("document_id", "revision", "position"),
+    *(Index(None, "tenant_id", "agent_id", "live"), Index(None, "tenant_id", "content_hash")),
+)
+
+# How many live chunks an agent has and has ever lost: whoever remembers its vectors sees by that what is new.
+knowledge = Table(
+    "knowledge",
+    metadata,
+    *(_text("agent_id"), _text("tenant_id"), _whole("chunks"), _whole("removed"), _key("agent_id")),
+    sqlite_with_rowid=False,
+)
+
+# What files say, once for each tenant; `sha256` names it.
+blobs = Table(
+    "blobs",
+    metadata,
+    *(_text("tenant_id"), _text("sha256"), Column("data", LargeBinary, nullable=False), _whole("created_at")),
+    _key("tenant_id", "sha256"),
 )
 
 attachments = Table(
     "attachments",
     metadata,
     *(_text("id"), _text("tenant_id"), _text("conversation_id"), _text("message_id", null=True)),
-    *(_text("name"), _text("media_type"), _whole("size"), _text("sha256"), _text("location")),
+    *(_text("name"), _text("media_type"), _whole("size"), _text("sha256")),
     *(_whole("created_at"), _key("id")),
-    Index(None, "conversation_id"),
+    *(Index(None, "conversation_id"), Index(None, "message_id"), Index(None, "tenant_id", "sha256")),
 )
 
 secrets = Table(

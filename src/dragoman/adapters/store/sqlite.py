@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from dragoman.adapters.store.driver import Job, Params, Row
+from dragoman.adapters.store.driver import Job, Kind, Params, Row
 from dragoman.core.errors import Unavailable
 from dragoman.ports.store import StoreUnusable
 from dragoman.ports.turns import Pending
@@ -95,6 +95,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
+        self.kind: Kind = "sqlite"
         self.owner = secrets.randbits(62)
         self._lock = lock
         self._writes: queue.SimpleQueue[_Entry[Any] | None] = queue.SimpleQueue()

@@ -1,23 +1,27 @@
 """Tenants and the price table. Knows no plan's meaning."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dragoman.adapters.store.agents import PRICE, Definitions
-from dragoman.adapters.store.driver import Database, Transaction
+from dragoman.adapters.store.driver import Database, Row, Transaction
 from dragoman.adapters.store.ledger import GRANTED, grant
 from dragoman.core.tenants import Tenant
 
-_TENANT = "id, name, plan, credits, per_minute, per_day, default_agent_id"
+_TENANT = "id, name, plan, credits, per_minute, per_day, default_agent_id, allow_private"
 
 TENANT = f"SELECT {_TENANT} FROM tenants WHERE id = :id"
 ALL = f"SELECT {_TENANT} FROM tenants ORDER BY id"
 NEW = """INSERT INTO tenants
     (id, name, plan, credits, per_minute, per_day, default_agent_id, allow_private, created_at, updated_at)
-    VALUES (:id, :name, :plan, NULL, :per_minute, :per_day, NULL, 0, :now, :now) ON CONFLICT (id) DO NOTHING"""
+    VALUES (:id, :name, :plan, NULL, :per_minute, :per_day, NULL, :allow_private, :now, :now)
+    ON CONFLICT (id) DO NOTHING"""
 # Held before anything of it is read: two manifests at once would both give the same credits.
 HOLD = "UPDATE tenants SET updated_at = updated_at WHERE id = :id"
 CHANGE = """UPDATE tenants
-    SET name = :name, plan = :plan, per_minute = :per_minute, per_day = :per_day, updated_at = :now WHERE id = :id"""
+    SET name = :name, plan = :plan, per_minute = :per_minute, per_day = :per_day, allow_private = :allow_private,
+        updated_at = :now
+    WHERE id = :id"""
 PRICES = "SELECT model, credits_per_turn FROM prices ORDER BY model"
 SET_PRICE = """INSERT INTO prices (model, credits_per_turn) VALUES (:model, :price)
     ON CONFLICT (model) DO UPDATE SET credits_per_turn = excluded.credits_per_turn"""
@@ -37,6 +41,7 @@ class Tenants:
             "plan": tenant.plan,
             "per_minute": tenant.per_minute,
             "per_day": tenant.per_day,
+            "allow_private": int(tenant.allow_private),
             "now": now,
         }
 
@@ -48,7 +53,10 @@ class Tenants:
             granted = tenant.credits is not None and await grant(transaction, tenant.id, tenant.credits, now)
             if made or found is None:
                 return "created"
-            same = (tenant.name, tenant.plan, tenant.per_minute, tenant.per_day) == (*found[1:3], *found[4:6])
+            before = _tenant(found)
+            same = replace(before, credits=None, default_agent_id=None) == replace(
+                tenant, credits=None, default_agent_id=None
+            )
             if not same:
                 await transaction.run(CHANGE, row)
             return "unchanged" if same and not granted else "updated"
@@ -58,7 +66,7 @@ class Tenants:
     async def get(self, tenant_id: str) -> Tenant | None:
         async def job(transaction: Transaction) -> Tenant | None:
             row = await transaction.one(TENANT, {"id": tenant_id})
-            return Tenant(*row) if row else None
+            return _tenant(row) if row else None
 
         return await self._database.read(job)
 
@@ -71,7 +79,7 @@ class Tenants:
 
     async def all(self) -> Sequence[Tenant]:
         async def job(transaction: Transaction) -> list[Tenant]:
-            return [Tenant(*row) for row in await transaction.all(ALL, {})]
+            return [_tenant(row) for row in await transaction.all(ALL, {})]
 
         return await self._database.read(job)
 
@@ -92,3 +100,7 @@ class Tenants:
             return [(str(row[0]), int(row[1])) for row in await transaction.all(PRICES, {})]
 
         return await self._database.read(job)
+
+
+def _tenant(row: Row) -> Tenant:
+    return replace(Tenant(*row[:7]), allow_private=bool(row[7]))

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,13 +14,14 @@ from dragoman.adapters.store.history import calls_of
 from dragoman.core.commands import Idempotency
 from dragoman.core.conversations import Message, Turn
 from dragoman.core.errors import Conflict, KeyReused
-from dragoman.core.events import Group
+from dragoman.core.events import Group, Source
 from dragoman.ports.turns import Begun, Existing, LogRow, Pending, ResultsRequest, TurnEnd, TurnRequest, Waiting
 
 CLAIM = """INSERT INTO idempotency (tenant_id, scope, body_hash, turn_id, created_at)
     VALUES (:tenant_id, :scope, :body_hash, :turn_id, :now) ON CONFLICT DO NOTHING"""
 CLAIMED = "SELECT body_hash, turn_id FROM idempotency WHERE tenant_id = :tenant_id AND scope = :scope"
-ANSWERS = """SELECT id, number, role, content, created_at, conversation_id, tool_calls FROM messages
+ANSWERS = """SELECT id, number, role, content, created_at, conversation_id, tool_calls, sources, confidence, resolved
+    FROM messages
     WHERE turn_id = :turn_id AND tenant_id = :tenant_id AND role = 'assistant' AND in_prompt = 1 ORDER BY number"""
 KNOWN_CALL = """SELECT 1 FROM tool_calls
     WHERE conversation_id = :conversation_id AND tenant_id = :tenant_id AND call_id = :call_id"""
@@ -105,12 +107,8 @@ class Turns:
 
     async def answers(self, tenant_id: str, turn_id: str) -> Sequence[Message]:
         async def job(transaction: Transaction) -> list[Message]:
-            return [
-                Message(message_id, number, role, content, created_at, None, conversation_id, calls_of(wanted))
-                for message_id, number, role, content, created_at, conversation_id, wanted in await transaction.all(
-                    ANSWERS, {"turn_id": turn_id, "tenant_id": tenant_id}
-                )
-            ]
+            rows = await transaction.all(ANSWERS, {"turn_id": turn_id, "tenant_id": tenant_id})
+            return [_answer(row) for row in rows]
 
         return await self._database.read(job)
 
@@ -220,3 +218,20 @@ def batched(rows: Sequence[Row], count: int) -> Iterator[Sequence[Row]]:
     """So many rows at a time."""
     for start in range(0, len(rows), count):
         yield rows[start : start + count]
+
+
+def _answer(row: Row) -> Message:
+    """A row of `ANSWERS`."""
+    message_id, number, role, content, created_at, conversation_id, wanted, sources, confidence, resolved = row
+    return Message(
+        message_id,
+        number,
+        role,
+        content,
+        created_at,
+        conversation_id=conversation_id,
+        tool_calls=calls_of(wanted),
+        sources=tuple(Source(*each) for each in json.loads(sources)) if sources else (),
+        confidence=confidence,
+        resolved=resolved != 0,
+    )
