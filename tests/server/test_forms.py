@@ -1,8 +1,9 @@
 """Forms: read alike however their bytes are cut, bounded, and the same for the same fields."""
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from dragoman.core.errors import Invalid, TooLarge, UnsupportedMedia
-from dragoman.server.forms import FILES_CAP, MOST_PARTS, TEXT_CAP, Form, media_type, read_form
+from dragoman.server.forms import FILES_CAP, MOST_PARTS, TEXT_CAP, File, Form, media_type, read_form
 
 MULTIPART = "multipart/form-data; boundary=limit"
 URLENCODED = "application/x-www-form-urlencoded"
@@ -37,8 +38,8 @@ def request(content_type: str | None, pieces: Iterable[bytes]) -> Request:
     return Request({"type": "http", "headers": headers}, receive)
 
 
-def read(content_type: str | None, *pieces: bytes) -> Form:
-    return asyncio.run(read_form(request(content_type, pieces)))
+def read(content_type: str | None, *pieces: bytes, keeping: Collection[str] = ()) -> Form:
+    return asyncio.run(read_form(request(content_type, pieces), keeping))
 
 
 def multipart(fields: Iterable[tuple[str, str]]) -> bytes:
@@ -83,14 +84,47 @@ def test_any_bytes_are_a_form_or_are_refused(data: bytes, begun: bool) -> None:
         assert all("\0" not in text for pair in form.fields for text in pair)
 
 
-def test_a_file_is_known_by_its_name_and_what_is_in_it() -> None:
-    def form(content: bytes, filename: str = "a.wav") -> Form:
-        head = f'--limit\r\nContent-Disposition: form-data; name="audio"; filename="{filename}"\r\n\r\n'.encode()
-        return read(MULTIPART, head + content + b"\r\n--limit--")
+def file(content: bytes, filename: str = "a.wav", more: str = "", name: str = "audio") -> bytes:
+    """The part of a file."""
+    head = f'--limit\r\nContent-Disposition: form-data; name="{name}"; filename="{filename}"{more}\r\n\r\n'
+    return head.encode() + content + b"\r\n"
 
-    assert form(b"\xff\x00\r\n") == form(b"\xff\x00\r\n", "another.wav") != form(b"\xff\x00")
-    assert form(b"x", "").files
-    assert form(b"") != form(b"", "") == Form([], [])
+
+def test_a_file_is_known_by_its_name_and_what_is_in_it() -> None:
+    def known(content: bytes, filename: str = "a.wav") -> bytes:
+        return read(MULTIPART, file(content, filename) + b"--limit--").canonical()
+
+    assert known(b"\xff\x00\r\n") == known(b"\xff\x00\r\n", "another.wav") != known(b"\xff\x00")
+    assert read(MULTIPART, file(b"x", "") + b"--limit--").files
+    assert known(b"") != known(b"", "") == Form([]).canonical()
+
+
+@given(st.binary(max_size=400), st.lists(st.integers(0, 900), max_size=12))
+@settings(deadline=None)
+def test_a_files_bytes_are_kept_where_they_are_wanted(data: bytes, places: list[int]) -> None:
+    body = file(data, 'ä "b".webm'.replace('"', '\\"'), "\r\nContent-Type: audio/webm;codecs=opus")
+    body += file(b"second", "") + file(data, "c", name="other") + b"--limit--"
+    digest = hashlib.sha256(data).hexdigest()
+    form = read(MULTIPART, *cut(body, places), keeping={"audio"})
+    first, second, other = form.files
+    assert first == File("audio", 'ä "b".webm', "audio/webm;codecs=opus", digest, data)
+    assert second == File("audio", "", "", hashlib.sha256(b"second").hexdigest(), b"second")
+    assert other == File("other", "c", "", digest, b"")
+    assert form.canonical() == read(MULTIPART, body).canonical()
+
+
+def test_what_a_file_is_called_can_be_kept_whatever_it_is() -> None:
+    body = file(b"x", "a_b.wav").replace(b"_", b"\0\xff")
+    [found] = read(MULTIPART, body + b"--limit--").files
+    found.filename.encode()
+    assert "\0" not in found.filename
+
+
+def test_a_part_says_nothing_of_the_next() -> None:
+    body = file(b"x", "a", "\r\nContent-Type: audio/webm") + file(b"", "b") + multipart([("audio", "text")])
+    form = read(MULTIPART, body, keeping={"audio"})
+    assert [(found.media_type, found.data) for found in form.files] == [("audio/webm", b"x"), ("", b"")]
+    assert form.fields == [("audio", "text")]
 
 
 def test_the_same_fields_are_the_same_bytes_whatever_carried_them() -> None:
@@ -100,7 +134,7 @@ def test_the_same_fields_are_the_same_bytes_whatever_carried_them() -> None:
     assert read(URLENCODED, urlencode(fields).encode()).canonical() == known
     for other in ([("query", "Hello")], [("query", "HelloX"), fields[1]], [("queryHello", ""), fields[1]]):
         assert read(MULTIPART, multipart(other)).canonical() != known
-    assert Form([("a", "b")]).canonical() != Form([], [("a", "b")]).canonical()
+    assert Form([("a", "b")]).canonical() != Form([], [File("a", "", "", "b", b"")]).canonical()
 
 
 @pytest.mark.parametrize(

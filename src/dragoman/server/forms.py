@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -27,15 +27,29 @@ AT_ONCE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A file of a form: the field it stands in, what the client calls it, and what it says that it is.
+
+    `digest` is of its bytes; `data` are those themselves, empty where the reader of the form did not want them.
+    """
+
+    name: str
+    filename: str
+    media_type: str
+    digest: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Form:
-    """What a form holds: fields, and files as a digest of their bytes; pairs with the name of each, in order."""
+    """What a form holds, in order: fields as pairs of name and value, and files."""
 
     fields: Sequence[tuple[str, str]]
-    files: Sequence[tuple[str, str]] = ()
+    files: Sequence[File] = ()
 
     def canonical(self) -> bytes:
-        """The same bytes for the same fields and files, however they were sent."""
-        return msgspec.json.encode((sorted(self.fields), sorted(self.files)))
+        """The same bytes for the same fields and files, however they were sent and whatever the files are called."""
+        return msgspec.json.encode((sorted(self.fields), sorted((file.name, file.digest) for file in self.files)))
 
 
 def media_type(request: Request) -> str:
@@ -43,8 +57,8 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_form(request: Request) -> Form:
-    """The form that a request carries.
+async def read_form(request: Request, keeping: Collection[str] = ()) -> Form:
+    """The form that a request carries, with the bytes of files in the fields that are worth `keeping`.
 
     Raises:
         UnsupportedMedia: it says that it carries something else.
@@ -57,7 +71,7 @@ async def read_form(request: Request) -> Form:
     if media != MULTIPART:
         raise UnsupportedMedia(f"The body is to be {MULTIPART}, {URLENCODED} or application/json")
     _, options = parse_options_header(request.headers["content-type"])
-    return await _multipart(request, options.get(b"boundary", b""))
+    return await _multipart(request, _Parts(options.get(b"boundary", b""), keeping))
 
 
 def _urlencoded(body: bytes) -> Form:
@@ -67,8 +81,7 @@ def _urlencoded(body: bytes) -> Form:
     return Form([(_text(unquote_to_bytes(name)), _text(unquote_to_bytes(value))) for name, _, value in pairs])
 
 
-async def _multipart(request: Request, boundary: bytes) -> Form:
-    parts = _Parts(boundary)
+async def _multipart(request: Request, parts: "_Parts") -> Form:
     failure: DragomanError | None = None
     discarded = 0
     async for piece in request.stream():
@@ -98,19 +111,20 @@ async def _failure_of(parts: "_Parts", piece: bytes) -> DragomanError | None:
 class _Parts:
     """The parts of a multipart body, collected from what the parser tells of its bytes."""
 
-    def __init__(self, boundary: bytes) -> None:
+    def __init__(self, boundary: bytes, keeping: Collection[str]) -> None:
         if not boundary:
             raise Invalid("The Content-Type of the form names no boundary")
         self._fields: list[tuple[str, str]] = []
-        self._files: list[tuple[str, str]] = []
+        self._files: list[File] = []
+        self._keeping = keeping
         self._parts = self._size = self._text_size = self._file_size = 0
         self._ended = False
         self._header, self._value = bytearray(), bytearray()
-        self._disposition = b""
-        self._name = ""
-        self._text = bytearray()
+        self._headers: dict[bytes, bytes] = {}
+        self._name = self._filename = ""
+        self._text, self._content = bytearray(), bytearray()
         self._digest = hashlib.sha256()
-        self._is_file = self._is_chosen = False
+        self._is_file = self._is_chosen = self._is_kept = False
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -158,7 +172,7 @@ class _Parts:
         self._parts += 1
         if self._parts > MOST_PARTS:
             raise TooLarge(f"The form has over {MOST_PARTS} parts")
-        self._disposition = b""
+        self._headers.clear()
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -167,13 +181,12 @@ class _Parts:
         self._value += data[start:end]
 
     def _header_end(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
+        self._headers[bytes(self._header.lower())] = bytes(self._value)
         self._header.clear()
         self._value.clear()
 
     def _headers_end(self) -> None:
-        _, options = parse_options_header(self._disposition)
+        _, options = parse_options_header(self._headers.get(b"content-disposition"))
         name = options.get(b"name")
         if name is None:
             raise Invalid("A part of the form has no name")
@@ -182,8 +195,10 @@ class _Parts:
         self._text.clear()
         self._digest = hashlib.sha256()
         self._is_file = b"filename" in options
+        self._filename = _told(options.get(b"filename", b""))
         # Where nobody chose a file, a browser sends one without a name and with nothing in it.
-        self._is_chosen = bool(options.get(b"filename"))
+        self._is_chosen = bool(self._filename)
+        self._is_kept = self._name in self._keeping
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if not self._is_file:
@@ -194,13 +209,18 @@ class _Parts:
         self._file_size += end - start
         if self._file_size > FILES_CAP:
             raise TooLarge(f"Files are over {FILES_CAP} bytes")
-        self._digest.update(memoryview(data)[start:end])
+        piece = memoryview(data)[start:end]
+        self._digest.update(piece)
+        if self._is_kept:
+            self._content += piece
 
     def _end(self) -> None:
         if not self._is_file:
             self._fields.append((self._name, _text(self._text)))
         elif self._is_chosen:
-            self._files.append((self._name, self._digest.hexdigest()))
+            kind = _told(self._headers.get(b"content-type", b""))
+            self._files.append(File(self._name, self._filename, kind, self._digest.hexdigest(), bytes(self._content)))
+            self._content.clear()
 
     def _all(self) -> None:
         self._ended = True
@@ -209,6 +229,11 @@ class _Parts:
         self._text_size += size
         if self._text_size > TEXT_CAP:
             raise TooLarge(f"The fields of the form are over {TEXT_CAP} bytes")
+
+
+def _told(data: bytes) -> str:
+    """What a header tells of a file, as far as it can be kept: nothing depends on it."""
+    return data.decode(errors="replace").replace("\x00", "")
 
 
 def _text(data: bytes | bytearray) -> str:

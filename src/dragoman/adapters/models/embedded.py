@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from dragoman.adapters.models import weights
+from dragoman.adapters.models.turnstile import Turnstile
 from dragoman.core.agents import EMBEDDED_MODEL, ModelChoice, Tool
 from dragoman.core.prompt import PromptMessage
 from dragoman.ports.models import ModelError, ModelPart
@@ -64,12 +65,14 @@ class EmbeddedModels:
     A longer context than the process was started with needs another one.
 
     `openai` must open a connection for each request, as llama.cpp hangs up after each; it is closed with this.
+    `turnstile` is shared with what else computes on this machine.
     Use it from the main thread's loop: the kernel ends a child with the THREAD that started it.
     """
 
-    def __init__(self, models_dir: Path, openai: OpenAIStream) -> None:
+    def __init__(self, models_dir: Path, openai: OpenAIStream, turnstile: Turnstile | None = None) -> None:
         self._models_dir = models_dir
         self._openai = openai
+        self._turnstile = turnstile or Turnstile()
         self._children: dict[tuple[str | None, int], _Child] = {}
 
     async def stream(
@@ -85,7 +88,10 @@ class EmbeddedModels:
         server = await self._child(choice).server()
         # With tools in its prompt a model this small answers even a greeting with the JSON of a call, as text and not
         # as a call; and llama.cpp refuses the whole request for a schema that it can make no grammar of.
-        async with aclosing(self._openai.stream_from(server.base_url, choice, prompt, server.headers)) as answer:
+        async with (
+            self._turnstile.generating(),
+            aclosing(self._openai.stream_from(server.base_url, choice, prompt, server.headers)) as answer,
+        ):
             async for parts in answer:
                 yield parts
 

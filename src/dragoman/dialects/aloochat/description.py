@@ -5,8 +5,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from dragoman.core.errors import AgentNotFound, ConversationNotFound, FieldMissing, Invalid, NotFound, UnsupportedMedia
+from dragoman.core.errors import (
+    AgentNotFound,
+    ConversationNotFound,
+    FieldMissing,
+    Invalid,
+    NotFound,
+    TooLarge,
+    UnsupportedMedia,
+)
 from dragoman.dialects.aloochat import wire
+from dragoman.ports.transcribers import FORMATS, MOST_BYTES, MOST_SECONDS
 from dragoman.server.describe import (
     JSON,
     MULTIPART,
@@ -20,6 +29,7 @@ from dragoman.server.describe import (
     path,
     query,
 )
+from dragoman.server.errors import ERROR_NAMES
 
 CONVERSATION = "conv_5f0c1d2e3b4a59687786a5b4c3d2e1f0"
 MESSAGE = "msg_0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -60,9 +70,12 @@ class Reply(msgspec.Struct):
 
 
 class StreamEvent(msgspec.Struct):
-    """A piece of the answer, `chunk`: of what is told beside it; empty in the first and the last event."""
+    """A piece of the answer, `transcribed_text`: what the recording says, `chunk`: what is told beside the answer.
 
-    type: Literal["start", "agent_text_chunk", "chunk", "end"]
+    Empty in the first and the last event.
+    """
+
+    type: Literal["start", "transcribed_text", "agent_text_chunk", "chunk", "end"]
     content: Annotated[str, Meta(examples=["Our business hours are "])]
     conversation_id: ConversationId
 
@@ -70,7 +83,7 @@ class StreamEvent(msgspec.Struct):
 class ErrorReply(msgspec.Struct):
     """An error."""
 
-    error: Annotated[str, Meta(extra_json_schema={"enum": sorted(set(wire.ERROR_NAMES.values()))})]
+    error: Annotated[str, Meta(extra_json_schema={"enum": sorted(set(ERROR_NAMES.values()))})]
     message: str
     status_code: Annotated[int, Meta(ge=400, le=599)] = msgspec.field(name="statusCode")
 
@@ -156,18 +169,26 @@ _ASKED = Body(
     required=["agent_key"],
     fields={
         "agent_key": {"description": "`agent:{uuid}:{channel}:{region}`; names the agent and a deployment of it."},
-        "query": {"description": "What the user says. Left out: the last user message of `messages`."},
+        "query": {
+            "description": "What the user says, before what a recording says. Left out, and without a recording: the "
+            "last user message of `messages`."
+        },
         "messages": {
             "description": "What was said before, for this turn only: a list of `{role, content}`, as a JSON text."
         },
         "conversation_id": {"description": "The conversation to go on with; left out begins one."},
+    },
+    files={
+        "audio": f"What the user says, spoken: {', '.join(FORMATS)}, up to {MOST_BYTES >> 20} MiB and "
+        f"{MOST_SECONDS} s. `audio_file` and `file` are the same under other names; one of the three."
     },
 )
 _WRONG = [
     Invalid("Invalid agent_key format"),
     AgentNotFound(AGENT),
     ConversationNotFound(),
-    UnsupportedMedia("This version does not transcribe audio; send the text as query"),
+    TooLarge(f"The recording is longer than {MOST_SECONDS} s"),
+    UnsupportedMedia(f"The recording is to be one of {', '.join(FORMATS)}"),
 ]
 
 CHAT = operation(bodies=[_ASKED], answers={200: Reply}, errors=_WRONG, turn=True)
@@ -175,8 +196,8 @@ STREAM = operation(
     bodies=[_ASKED],
     stream=Stream(
         [StreamEvent, Failure],
-        "`start`, then `agent_text_chunk` as often as there is text with `chunk` among them, then `end`; or, at any "
-        "place, `error`. Lines that begin with `:` are comments.",
+        "`start`, then `transcribed_text` where a recording came, then `agent_text_chunk` as often as there is text "
+        "with `chunk` among them, then `end`; or, at any place, `error`. Lines that begin with `:` are comments.",
         'data: {"type":"start","content":"","conversation_id":"conv_..."}\n\n'
         'data: {"type":"agent_text_chunk","content":"Our business hours are ","conversation_id":"conv_..."}\n\n'
         'data: {"type":"end","content":"","conversation_id":"conv_..."}\n\n',

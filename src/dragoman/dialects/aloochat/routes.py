@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
-import msgspec
 from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,9 +14,10 @@ from dragoman.core.limits import Bucket
 from dragoman.core.tenants import Principal
 from dragoman.dialects.aloochat import description, wire
 from dragoman.server.access import Acting, in_header
+from dragoman.server.answers import json_answer
 from dragoman.server.describe import JSON
 from dragoman.server.forms import media_type, read_form
-from dragoman.server.requests import cursor_of, decode_json, idempotency_of, read_body
+from dragoman.server.requests import conversation_id_of, cursor_of, decode_json, idempotency_of, read_body
 from dragoman.server.routing import BothSpellings
 from dragoman.server.services import services_of
 from dragoman.server.streaming import EventStream, turn_headers, whole_reply
@@ -53,7 +53,7 @@ async def create_conversation(request: Request, principal: Managing) -> Response
     made = await services_of(request).conversations.create(
         principal, asked.agent(), title=asked.title, deployment_id=asked.deployment()
     )
-    return _json(wire.conversation(made), 201)
+    return json_answer(wire.conversation(made), 201)
 
 
 @router.get("/conversations", openapi_extra=description.LIST)
@@ -67,8 +67,8 @@ async def list_conversations(request: Request, principal: Managing) -> Response:
 @router.get("/conversations/{conversation_id}", openapi_extra=description.READ)
 async def read_conversation(conversation_id: str, request: Request, principal: Managing) -> Response:
     """Read a conversation."""
-    found = await services_of(request).conversations.get(principal, wire.conversation_id(conversation_id))
-    return _json(wire.conversation(found))
+    found = await services_of(request).conversations.get(principal, conversation_id_of(conversation_id))
+    return json_answer(wire.conversation(found))
 
 
 @router.patch("/conversations/{conversation_id}", openapi_extra=description.CHANGE)
@@ -76,15 +76,15 @@ async def change_conversation(conversation_id: str, request: Request, principal:
     """Change a conversation's title or metadata, or archive it."""
     asked = decode_json(await read_body(request), wire.conversation_changes)
     changed = await services_of(request).conversations.change(
-        principal, wire.conversation_id(conversation_id), asked.at(now_us())
+        principal, conversation_id_of(conversation_id), asked.at(now_us())
     )
-    return _json(wire.conversation(changed))
+    return json_answer(wire.conversation(changed))
 
 
 @router.delete("/conversations/{conversation_id}", openapi_extra=description.DELETE)
 async def delete_conversation(conversation_id: str, request: Request, principal: Managing) -> Response:
     """Delete a conversation with all that is in it."""
-    await services_of(request).conversations.delete(principal, wire.conversation_id(conversation_id))
+    await services_of(request).conversations.delete(principal, conversation_id_of(conversation_id))
     return Response(status_code=204)
 
 
@@ -93,7 +93,7 @@ async def list_messages(conversation_id: str, request: Request, principal: Manag
     """List a conversation's messages, oldest first."""
     window = wire.window(request.query_params)
     _, found, total = await services_of(request).conversations.read(
-        principal, wire.conversation_id(conversation_id), window
+        principal, conversation_id_of(conversation_id), window
     )
     return _page(request, found, total, wire.message, wire.message_place)
 
@@ -116,16 +116,17 @@ async def stream(request: Request, principal: Streaming) -> Response:
 
 async def _started(request: Request, principal: Principal) -> Watch:
     """The turn that a request begins, or has begun."""
+    recording = None
     if media_type(request) in ("", JSON):
         body = await read_body(request)
         # No body and no word of one is a form without fields.
         asked = decode_json(body or b"{}", wire.agent_request)
     else:
-        form = await read_form(request)
+        form = await read_form(request, keeping=wire.AUDIO)
         body = form.canonical()
-        asked = wire.form_request(form.fields, [name for name, _ in form.files])
+        asked, recording = wire.form_request(form), wire.recording(form.files)
     agent_id, channel, region = asked.key()
-    text, overrides = asked.question()
+    text, overrides = asked.question(spoken=recording is not None)
     command = StartTurn(
         principal=principal,
         agent_reference=agent_id,
@@ -135,6 +136,7 @@ async def _started(request: Request, principal: Principal) -> Watch:
         resume_after=cursor_of(request),
         deployment=(channel, region),
         overrides=overrides,
+        recording=recording,
     )
     return await services_of(request).turns.start(command)
 
@@ -149,8 +151,4 @@ def _page(
         cursor = place(found[limit - 1])
         headers["X-Next-Cursor"] = cursor
         headers["Link"] = f'<{request.scope["path"]}?limit={limit}&cursor={cursor}>; rel="next"'
-    return _json([shown(row) for row in found[:limit]], headers=headers)
-
-
-def _json(told: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(told), status, headers, JSON)
+    return json_answer([shown(row) for row in found[:limit]], headers=headers)

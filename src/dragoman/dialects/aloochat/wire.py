@@ -1,7 +1,7 @@
 """S0's wire objects, purely: requests into commands, answers, events and errors into what its document shows."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -10,42 +10,30 @@ from msgspec import UNSET, UnsetType
 from dragoman.core import errors
 from dragoman.core.answers import Answer
 from dragoman.core.clock import iso
+from dragoman.core.commands import Recording
 from dragoman.core.conversations import Conversation, Message
-from dragoman.core.errors import (
-    AgentNotFound,
-    ConversationNotFound,
-    DragomanError,
-    FieldMissing,
-    Invalid,
-    NotFound,
-    UnsupportedMedia,
+from dragoman.core.errors import DragomanError, FieldMissing, Invalid, NotFound
+from dragoman.core.events import (
+    Outcome,
+    SourcesFound,
+    TextDelta,
+    ToolCallReady,
+    Transcribed,
+    TurnEvent,
+    TurnFailed,
+    TurnInterrupted,
+    TurnStarted,
 )
-from dragoman.core.events import Outcome, TextDelta, ToolCallReady, TurnEvent, TurnFailed, TurnInterrupted, TurnStarted
 from dragoman.core.ids import canonical, parse_id, prefixed
 from dragoman.core.prompt import NO_OVERRIDES, Overrides, PromptMessage
 from dragoman.ports.conversations import Changes, Listed, Window
-from dragoman.server.errors import STATUS
-from dragoman.server.requests import DEEPEST, decode_json
+from dragoman.server.errors import ERROR_NAMES, STATUS
+from dragoman.server.forms import File, Form
+from dragoman.server.requests import DEEPEST, agent_id_of, conversation_id_of, decode_json
 
 PREFIX = "/api/v1/chat"
 DEFAULT_LIMIT = 20
 MOST = 100
-
-ERROR_NAMES: dict[type[DragomanError], str] = {
-    errors.Invalid: "ValidationError",
-    errors.Unauthenticated: "UnauthorizedError",
-    errors.NoCredits: "InsufficientCreditsError",
-    errors.Forbidden: "ForbiddenError",
-    errors.NotFound: "NotFoundError",
-    errors.MethodNotAllowed: "MethodNotAllowedError",
-    errors.Conflict: "ConflictError",
-    errors.TooLarge: "PayloadTooLargeError",
-    errors.UnsupportedMedia: "UnsupportedMediaTypeError",
-    errors.KeyReused: "IdempotencyError",
-    errors.RateLimited: "RateLimitError",
-    errors.Unavailable: "ServiceUnavailableError",
-    DragomanError: "InternalServerError",
-}
 
 _encode = msgspec.json.Encoder().encode
 _AGENT_KEY = re.compile(
@@ -71,10 +59,7 @@ class NewConversation(msgspec.Struct):
         """
         if not self.agent_id:
             raise FieldMissing("agent_id")
-        known = parse_id("agent", self.agent_id)
-        if known is None:
-            raise AgentNotFound(self.agent_id)
-        return known
+        return agent_id_of(self.agent_id)
 
     def deployment(self) -> str | None:
         """The deployment, None where none is named.
@@ -135,16 +120,18 @@ class AgentRequest(msgspec.Struct):
             raise Invalid("Invalid agent_key format", field="agent_key")
         return match[1].lower(), match[2], match[3]
 
-    def question(self) -> tuple[str, Overrides]:
-        """What the user says now, and what this turn alone is told besides: what was said before it.
+    def question(self, *, spoken: bool) -> tuple[str, Overrides]:
+        """What the user writes now, and what this turn alone is told besides: what was said before it.
+
+        A user who has `spoken` need not write: the text is empty then, and all of `messages` was said before.
 
         Raises:
             FieldMissing: the user says nothing.
             Invalid: `messages` is malformed.
         """
         said = _said(self.messages) if isinstance(self.messages, str) else self.messages or []
-        text = self.query
-        if text is None or not text.strip():
+        text = self.query if self.query and self.query.strip() else ""
+        if not text and not spoken:
             last = max((at for at, each in enumerate(said) if each.role == "user"), default=None)
             if last is None or not said[last].content.strip():
                 raise FieldMissing("query")
@@ -159,7 +146,7 @@ class AgentRequest(msgspec.Struct):
         Raises:
             ConversationNotFound: no id of ours looks like this.
         """
-        return None if self.conversation_id is None else conversation_id(self.conversation_id)
+        return None if self.conversation_id is None else conversation_id_of(self.conversation_id)
 
 
 new_conversation = msgspec.json.Decoder(NewConversation)
@@ -167,22 +154,31 @@ conversation_changes = msgspec.json.Decoder(ConversationChanges)
 agent_request = msgspec.json.Decoder(AgentRequest)
 _said_before = msgspec.json.Decoder(list[SaidBefore])
 _FIELDS = frozenset(AgentRequest.__struct_fields__)
-_AUDIO = frozenset(("audio", "audio_file", "file"))
+AUDIO = ("audio", "audio_file", "file")
 
 
-def form_request(fields: Sequence[tuple[str, str]], files: Collection[str]) -> AgentRequest:
-    """A message to an agent from the fields of a form and the names of its files. A blank field is as one left out.
+def recording(files: Sequence[File]) -> Recording | None:
+    """What the user says in a form, under any of the names AUDIO; None where nothing is said.
 
     Raises:
-        UnsupportedMedia: the form brings a recording.
+        Invalid: there are several recordings.
+    """
+    found = [file for file in files if file.name in AUDIO]
+    if len(found) > 1:
+        raise Invalid("A form takes one recording", field=found[1].name)
+    return Recording(found[0].filename, found[0].media_type, found[0].data) if found else None
+
+
+def form_request(form: Form) -> AgentRequest:
+    """A message to an agent from the fields of a form. A blank field is as one left out.
+
+    Raises:
         Invalid: a field stands there twice, or is a file.
     """
-    if not _AUDIO.isdisjoint(files):
-        raise UnsupportedMedia("This version does not transcribe audio; send the text as query")
-    as_files = sorted(_FIELDS.intersection(files))
+    as_files = sorted(_FIELDS.intersection(file.name for file in form.files))
     if as_files:
         raise Invalid(f"{as_files[0]} is text, not a file", field=as_files[0])
-    known = [(name, value) for name, value in fields if name in _FIELDS]
+    known = [(name, value) for name, value in form.fields if name in _FIELDS]
     given = dict(known)
     if len(given) < len(known):
         raise Invalid("A field of the form was sent twice")
@@ -198,18 +194,6 @@ def _said(text: str) -> list[SaidBefore]:
             f" and at most {DEEPEST} levels deep",
             field="messages",
         ) from error
-
-
-def conversation_id(text: str) -> str:
-    """The conversation that a path or a body names.
-
-    Raises:
-        ConversationNotFound: no id of ours looks like this.
-    """
-    known = parse_id("conv", text)
-    if known is None:
-        raise ConversationNotFound
-    return known
 
 
 def limit(query: Mapping[str, str]) -> int:
@@ -290,7 +274,7 @@ def reply(answer: Answer, response_time_ms: int) -> dict[str, Any]:
         "conversation_id": prefixed("conv", answer.conversation_id),
         "agent_response_text": answer.text,
         "response_time_ms": response_time_ms,
-        "was_resolved": answer.state != "paused",
+        "was_resolved": answer.resolved,
     }
 
 
@@ -310,6 +294,11 @@ class Frames:
                 self._conversation = b',"conversation_id":"%s"' % prefixed("conv", event.conversation_id).encode()
                 self._tail = self._conversation + b"}\n\n"
                 return (b'data: {"type":"start","content":""' + self._tail,)
+            case Transcribed(text):
+                return (b'data: {"type":"transcribed_text","content":' + _encode(text) + self._tail,)
+            case SourcesFound(sources) if sources:
+                named = _encode({"sources": [source._asdict() for source in sources]}).decode()
+                return (b'data: {"type":"chunk","content":' + _encode(named) + self._tail,)
             case ToolCallReady():
                 return (b'data: {"type":"chunk","content":' + _encode(_waiting(event)) + self._tail,)
             case Outcome():
