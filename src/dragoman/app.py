@@ -4,19 +4,30 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from starlette.types import ASGIApp
 
 from dragoman import management
+from dragoman.adapters.egress import GuardedPages
+from dragoman.adapters.embedders.embedded import EmbeddedEmbedder
+from dragoman.adapters.embedders.openai import OpenAIEmbedder
+from dragoman.adapters.embedders.registry import EmbedderRegistry
 from dragoman.adapters.limits.memory import MemoryLimiter, MemorySlots
 from dragoman.adapters.models import scripted
 from dragoman.adapters.models.embedded import EmbeddedModels
 from dragoman.adapters.models.openai import OpenAIModels
 from dragoman.adapters.models.registry import ModelRegistry
 from dragoman.adapters.models.scripted import ScriptedModels
+from dragoman.adapters.models.turnstile import Turnstile
+from dragoman.adapters.parsing.process import ChildParsers
 from dragoman.adapters.store import open_store
+from dragoman.adapters.transcribers.embedded import EmbeddedTranscribers
+from dragoman.adapters.transcribers.examiner import Examiner
+from dragoman.adapters.transcribers.openai import OpenAITranscribers
+from dragoman.adapters.transcribers.registry import TranscriberRegistry
 from dragoman.core.agents import ModelChoice
 from dragoman.core.secrets import derive
 from dragoman.dialects import agents, alonchat, aloochat, sessions, slug
@@ -36,14 +47,20 @@ from dragoman.services.attempts import Attempts
 from dragoman.services.audit import Audit, Keys
 from dragoman.services.conversations import Conversations
 from dragoman.services.deployments import Deployments
+from dragoman.services.evaluation import Evaluation
+from dragoman.services.grounding import Grounding
+from dragoman.services.ingestion import Ingestion
+from dragoman.services.knowledge import Knowledge
 from dragoman.services.live import Live
 from dragoman.services.manifest import Manifests
 from dragoman.services.metering import Metering
 from dragoman.services.operator import Operator
 from dragoman.services.recovery import Recovery
+from dragoman.services.retrieval import Retrieval
 from dragoman.services.search import Search
 from dragoman.services.tenants import Tenants
 from dragoman.services.tickets import Tickets
+from dragoman.services.transcription import Transcription
 from dragoman.services.turn import TurnRunner
 from dragoman.services.usage import Usage
 from dragoman.settings import Settings
@@ -81,15 +98,65 @@ def check_model(choice: ModelChoice) -> None:
         scripted.check_script(choice.script)
 
 
-def make_operator(settings: Settings, store: Store) -> tuple[Operator, Access]:
-    """The operator of a store, and the access whose cache follows what it changes."""
+def make_operator(
+    settings: Settings, store: Store, wake: Callable[[], None] = lambda: None, evaluation: Evaluation | None = None
+) -> tuple[Operator, Access]:
+    """The operator of a store, and the access whose cache follows what it changes.
+
+    `wake` is called when there are documents to work on; without an `evaluation` no agent can be asked.
+    """
     secret = settings.secret_bytes()
     keys = (derive(secret, "api-keys"), derive(secret, "visitor-tokens"))
     access, rehearsal = Access(store, *keys), store.rehearsal()
-    rehearsing = Manifests(rehearsal, Access(rehearsal, *keys), check_model)
-    audit = Audit(store)
-    manifests = Manifests(store, access, check_model)
-    return Operator(Keys(access, audit), manifests, rehearsing, Usage(store), audit), access
+    rehearsing = Manifests(rehearsal, Access(rehearsal, *keys), Knowledge(rehearsal, lambda: None), check_model)
+    audit, knowledge = Audit(store), Knowledge(store, wake)
+    manifests = Manifests(store, access, knowledge, check_model)
+    return Operator(Keys(access, audit), manifests, rehearsing, Usage(store), audit, knowledge, evaluation), access
+
+
+@dataclass(frozen=True, slots=True)
+class Vendors:
+    """What services ask for work that is done by others."""
+
+    models: ModelRegistry
+    embedded: EmbeddedModels
+    embedders: EmbedderRegistry
+    transcribers: TranscriberRegistry
+    parsers: ChildParsers
+    pages: GuardedPages
+
+
+def make_vendors(settings: Settings, stack: contextlib.AsyncExitStack) -> Vendors:
+    """Every vendor's adapter; each lets go of what it holds when the stack ends."""
+    turnstile, examiner = Turnstile(), Examiner()
+    embedded = EmbeddedModels(settings.models_dir, OpenAIModels(force_close=True), turnstile)
+    vendors = Vendors(
+        models=ModelRegistry({"openai": OpenAIModels(), "embedded": embedded, "scripted": ScriptedModels()}),
+        embedded=embedded,
+        embedders=EmbedderRegistry({"embedded": EmbeddedEmbedder(settings.models_dir), "openai": OpenAIEmbedder()}),
+        transcribers=TranscriberRegistry(
+            {
+                "embedded": EmbeddedTranscribers(settings.models_dir, examiner, turnstile),
+                "openai": OpenAITranscribers(examiner),
+            }
+        ),
+        parsers=ChildParsers(),
+        pages=GuardedPages(),
+    )
+    for each in (vendors.models, vendors.embedders, vendors.transcribers, vendors.parsers, vendors.pages):
+        stack.push_async_callback(each.close)
+    return vendors
+
+
+def make_evaluation(settings: Settings, store: Store, vendors: Vendors) -> Evaluation:
+    """What asks agents apart from any conversation."""
+    attempts = Attempts(vendors.models, settings.model_first_token_timeout, settings.model_idle_timeout)
+    return Evaluation(store, Retrieval(store.passages, vendors.embedders), attempts)
+
+
+def make_ingestion(store: Store, vendors: Vendors) -> Ingestion:
+    """What works on documents."""
+    return Ingestion(store, vendors.parsers, vendors.pages, vendors.embedders)
 
 
 @contextlib.asynccontextmanager
@@ -100,25 +167,29 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Services, Operator]
         StoreUnusable, SettingsError: it cannot start as it is.
     """
     store = await open_store(settings.database)
-    embedded = EmbeddedModels(settings.models_dir, OpenAIModels(force_close=True))
-    models = ModelRegistry({"openai": OpenAIModels(), "embedded": embedded, "scripted": ScriptedModels()})
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        stack.push_async_callback(models.close)
-        operator, access = make_operator(settings, store)
+        vendors = make_vendors(settings, stack)
+        ingestion = make_ingestion(store, vendors)
+        evaluation = make_evaluation(settings, store, vendors)
+        operator, access = make_operator(settings, store, ingestion.wake, evaluation)
         live = Live(store)
-        attempts = Attempts(models, settings.model_first_token_timeout, settings.model_idle_timeout)
-        turns = TurnRunner(store, live, attempts, settings.turn_timeout)
+        attempts = Attempts(vendors.models, settings.model_first_token_timeout, settings.model_idle_timeout)
+        grounding = Grounding(Retrieval(store.passages, vendors.embedders))
+        hear = Transcription(vendors.transcribers).heard
+        turns = TurnRunner(store, live, attempts, grounding, hear, settings.turn_timeout)
         recovery = Recovery(store, live, settings.resume_window)
         # Done before anything is served: a turn that says `running` has a live owner.
         await recovery.sweep()
         await recovery.prune()
         stack.push_async_callback(access.note_use)
-        await stack.enter_async_context(_at_work(live.flush_for_ever, recovery.run_for_ever, access.note_use_for_ever))
+        await stack.enter_async_context(
+            _at_work(live.flush_for_ever, recovery.run_for_ever, access.note_use_for_ever, ingestion.run_for_ever)
+        )
         if settings.on_sqlite:
             await stack.enter_async_context(listening(settings.control_socket, operator))
         if await _uses_embedded(store):
-            await stack.enter_async_context(_at_work(functools.partial(_warm, embedded)))
+            await stack.enter_async_context(_at_work(functools.partial(_warm, vendors.embedded)))
         metering = Metering(store, MemoryLimiter(store.limits))
         audit = Audit(store)
         sockets = OpenSockets(store.keys)
@@ -138,6 +209,7 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Services, Operator]
                 keys=Keys(access, audit),
                 search=Search(store),
                 tenants=Tenants(store, audit),
+                knowledge=Knowledge(store, ingestion.wake),
                 usage=Usage(store),
                 audit=audit,
             ),

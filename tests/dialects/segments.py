@@ -14,8 +14,11 @@ from dragoman.core.commands import Cursor
 from dragoman.core.conversations import Turn
 from dragoman.core.events import (
     Group,
+    Source,
+    SourcesFound,
     TextDelta,
     ToolCallReady,
+    Transcribed,
     TurnCompleted,
     TurnEvent,
     TurnFailed,
@@ -54,18 +57,25 @@ CALLS = st.builds(
     TEXTS,
     st.dictionaries(TEXTS, TEXTS | st.integers() | st.none(), max_size=2).map(json.dumps),
 )
+SHARES = st.floats(0, 1)
+OUTCOMES = (TEXTS, COUNTS, COUNTS, COUNTS, TIMES, st.none() | SHARES, st.booleans())
 CLOSINGS = st.one_of(
-    [st.builds(kind, TEXTS, COUNTS, COUNTS, COUNTS, TIMES) for kind in (TurnCompleted, TurnPaused, TurnStopped)]
+    [st.builds(kind, *OUTCOMES) for kind in (TurnCompleted, TurnPaused, TurnStopped)]
     + [st.builds(TurnFailed, TEXTS, TIMES), st.builds(TurnInterrupted, TIMES)]
 )
 STARTS = st.builds(TurnStarted, IDS, IDS, IDS, st.integers(1, 2**53), TIMES, st.booleans())
+HEARD = st.lists(st.builds(Transcribed, TEXTS), max_size=1)
+KINDS = st.sampled_from(("qa", "text", "file", "website", "table"))
+FOUND = st.lists(
+    st.builds(SourcesFound, st.lists(st.builds(Source, KINDS, TEXTS, SHARES), max_size=3).map(tuple)), max_size=1
+)
 MIDDLES = st.lists(st.builds(TextDelta, TEXTS) | CALLS, max_size=12)
 
 
 @st.composite
 def segments(draw: st.DrawFn) -> list[TurnEvent]:
     """A segment of a turn, from its start to its one closing event."""
-    return [draw(STARTS), *draw(MIDDLES), draw(CLOSINGS)]
+    return [draw(STARTS), *draw(HEARD), *draw(FOUND), *draw(MIDDLES), draw(CLOSINGS)]
 
 
 @st.composite

@@ -43,8 +43,15 @@ WIRES: dict[str, Wire] = {
 
 def turn(script: str) -> list[TurnEvent]:
     """The events of a script."""
-    spelled = [dict(event) for event in SCRIPTS[script]]
-    return [getattr(events, event.pop("event"))(**event) for event in spelled]
+    return [event_of(**spelled) for spelled in SCRIPTS[script]]
+
+
+def event_of(event: str, **fields: Any) -> TurnEvent:
+    """An event as a script spells it."""
+    if "sources" in fields:
+        fields["sources"] = tuple(events.Source(*source) for source in fields["sources"])
+    made: TurnEvent = getattr(events, event)(**fields)
+    return made
 
 
 def whole(wire: Wire, turn: Iterable[TurnEvent]) -> bytes:

@@ -21,8 +21,10 @@ from dragoman.core.errors import DragomanError, ModelFailed, Unavailable
 from dragoman.core.events import (
     Group,
     Outcome,
+    SourcesFound,
     TextDelta,
     ToolCallReady,
+    Transcribed,
     TurnEvent,
     TurnFailed,
     TurnInterrupted,
@@ -35,6 +37,7 @@ from dragoman.dialects.alonchat import wire as alonchat
 from dragoman.dialects.aloochat import wire as aloochat
 from dragoman.dialects.sessions import wire as sessions
 from dragoman.dialects.slug import wire as slug
+from dragoman.server.requests import known_cursor
 from dragoman.server.sockets import unseen
 from dragoman.server.streaming import COMMENT, GAP, Encoder
 from dragoman.services.replays import segments_of
@@ -73,7 +76,7 @@ def aloochat_shown(started: TurnStarted, closing: Outcome, events: list[TurnEven
         "conversation_id": conversation_of(events),
         "agent_response_text": "".join(texts_of(events)),
         "response_time_ms": 7,
-        "was_resolved": not isinstance(closing, TurnPaused),
+        "was_resolved": closing.resolved and not isinstance(closing, TurnPaused),
     }
 
 
@@ -83,19 +86,27 @@ def aloochat_told(events: list[TurnEvent], last: dict[str, Any]) -> Told:
 
     told: Told = [frame("start")]
     for event in events[1:-1]:
-        is_text = isinstance(event, TextDelta)
-        told.append(frame("agent_text_chunk", event.text) if is_text else frame("chunk", ANY))
+        match event:
+            case TextDelta(text):
+                told.append(frame("agent_text_chunk", text))
+            case Transcribed(text):
+                told.append(frame("transcribed_text", text))
+            case SourcesFound(sources):
+                told += [frame("chunk", ANY)] if sources else []
+            case _:
+                told.append(frame("chunk", ANY))
     return [*told, frame("error", last["message"], **last) if "error" in last else frame("end")]
 
 
 def alonchat_shown(started: TurnStarted, closing: Outcome, events: list[TurnEvent]) -> dict[str, Any]:
+    found = next((event.sources for event in events if isinstance(event, SourcesFound)), ())
     return {
         "response": "".join(texts_of(events)),
         "conversation_id": conversation_of(events),
         "message_id": prefixed("msg", started.message_id),
-        "confidence": None,
+        "confidence": closing.confidence,
         "model": closing.model,
-        "sources": [],
+        "sources": [{"type": source.type, "title": source.title, "relevance": source.relevance} for source in found],
         "credits_used": closing.credits,
     }
 
@@ -309,6 +320,6 @@ def test_a_socket_that_comes_back_is_told_exactly_the_rest(groups: list[Group]) 
     frames = chat_frames(groups)
     for index, frame in enumerate(frames):
         if "event_id" in frame:
-            cursor = sessions.cursor(frame["event_id"])
+            cursor = known_cursor(frame["event_id"])
             assert cursor is not None
             assert chat_frames(groups, cursor) == frames[index + 1 :]

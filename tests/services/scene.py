@@ -1,18 +1,21 @@
 """A runner over a real store, with a model that speaks when it is told to."""
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Sequence
 
 from dragoman.adapters.store import SqlStore
-from dragoman.core.agents import ModelChoice, Tool
+from dragoman.core.agents import ModelChoice, Tool, VendorChoice
 from dragoman.core.answers import Answer
-from dragoman.core.commands import AnswerCalls, Idempotency, StartTurn
+from dragoman.core.commands import AnswerCalls, Idempotency, Recording, StartTurn
 from dragoman.core.events import TextDelta, ToolCall
 from dragoman.core.prompt import PromptMessage
 from dragoman.core.tenants import Principal
 from dragoman.ports.models import ModelPart
 from dragoman.services.attempts import Attempts
+from dragoman.services.grounding import Grounding
 from dragoman.services.live import Live
+from dragoman.services.retrieval import Retrieval
 from dragoman.services.turn import TurnRunner
 
 SOON = 5.0
@@ -47,6 +50,34 @@ class Speaker:
         await asyncio.sleep(0.02)
 
 
+class Letters:
+    """An embedder whose vectors count letters: texts that are spelled alike are near each other."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.failure: Exception | None = None
+
+    async def embed(self, choice: VendorChoice, texts: Sequence[str]) -> Sequence[bytes]:
+        if self.failure is not None:
+            raise self.failure
+        self.texts += texts
+        return [self._vector(text.lower()) for text in texts]
+
+    def _vector(self, text: str) -> bytes:
+        counts = [text.count(letter) + 0.001 for letter in "abcdefghijklmnopqrstuvwxyz"]
+        length = sum(count * count for count in counts) ** 0.5
+        return struct.pack("<26f", *(count / length for count in counts))
+
+    def name(self, choice: VendorChoice) -> str:
+        return "letters"
+
+    def batch(self, choice: VendorChoice) -> int:
+        return 2
+
+    async def close(self) -> None:
+        pass
+
+
 class World:
     """A runner over a store with two tenants that have an agent each."""
 
@@ -54,7 +85,15 @@ class World:
         self.store = store
         self.speaker = Speaker()
         self.live = Live(store)
-        self.runner = TurnRunner(store, self.live, Attempts(self.speaker, 30, 30), 60)
+        self.embedder = Letters()
+        self.recordings: list[Recording] = []
+        grounding = Grounding(Retrieval(store.passages, self.embedder))
+        self.runner = TurnRunner(store, self.live, Attempts(self.speaker, 30, 30), grounding, self.hear, 60)
+
+    async def hear(self, choice: VendorChoice, recording: Recording) -> str:
+        """What a recording says is what its bytes spell."""
+        self.recordings.append(recording)
+        return recording.data.decode()
 
     def command(
         self, text: str = "hello", *, conversation: str | None = None, key: str | None = None, tenant: str = "acme"

@@ -26,6 +26,16 @@ class ModelChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class VendorChoice:
+    """Which embedder or transcriber works for an agent. `api_key_env` is the NAME of an environment variable."""
+
+    provider: Literal["embedded", "openai"] = "embedded"
+    name: str | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     """Something that an agent can call; `parameters` is a JSON Schema. One of type client runs at the client."""
 
@@ -47,6 +57,10 @@ class AgentDefinition:
     strict_deployments: bool = False
     allow_system_prompt: bool = False
     allow_client_conversation_ids: bool = False
+    embedder: VendorChoice = VendorChoice()
+    transcriber: VendorChoice = VendorChoice()
+    fallback: str = ""
+    min_confidence: float = 0.0
 
     @property
     def client_tools(self) -> tuple[Tool, ...]:
@@ -56,7 +70,7 @@ class AgentDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """An agent of a tenant with the definition that is published."""
+    """An agent of a tenant with the definition that is published; `knows` says that it has been given knowledge."""
 
     id: str
     tenant_id: str
@@ -64,6 +78,7 @@ class Agent:
     name: str
     version: int
     definition: AgentDefinition
+    knows: bool = False
 
 
 _APART = re.compile(r"[^a-z0-9]+")

@@ -6,9 +6,12 @@ from typing import Literal
 from dragoman.core.errors import ModelFailed, Unavailable
 from dragoman.core.events import (
     Outcome,
+    Source,
+    SourcesFound,
     TextDelta,
     ToolCall,
     ToolCallReady,
+    Transcribed,
     TurnEvent,
     TurnFailed,
     TurnInterrupted,
@@ -34,6 +37,10 @@ class Answer:
     state: Literal["running", "done", "paused", "failed", "interrupted"] = "running"
     problem: str = ""
     calls: list[ToolCall] = field(default_factory=list)
+    transcript: str = ""
+    sources: tuple[Source, ...] = ()
+    confidence: float | None = None
+    resolved: bool = False
     _pieces: list[str] = field(default_factory=list)
 
     @property
@@ -51,12 +58,17 @@ class Answer:
         match event:
             case TextDelta(text):
                 self._pieces.append(text)
+            case Transcribed(text):
+                self.transcript = text
+            case SourcesFound(sources):
+                self.sources = sources
             case ToolCallReady():
                 self.calls.append(ToolCall(event.call_id, event.name, event.arguments))
             case TurnStarted():
                 # A turn that runs again after a failure starts its answer anew.
                 self._pieces.clear()
                 self.calls.clear()
+                self.sources, self.confidence, self.resolved = (), None, False
                 self.turn_id, self.conversation_id = event.turn_id, event.conversation_id
                 self.message_id, self.number, self.started_at = event.message_id, event.number, event.at
                 self.state = "running"
@@ -64,6 +76,8 @@ class Answer:
                 self.model, self.credits, self.closed_at = event.model, event.credits, event.at
                 self.prompt_tokens, self.completion_tokens = event.prompt_tokens, event.completion_tokens
                 self.state = "paused" if isinstance(event, TurnPaused) else "done"
+                self.confidence = event.confidence
+                self.resolved = event.resolved and self.state == "done"
             case TurnFailed():
                 self.state, self.problem, self.closed_at = "failed", event.message, event.at
             case TurnInterrupted():

@@ -33,8 +33,19 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
+class Recording:
+    """Something spoken, as it came: the file's name, the media type that the client says it has, its bytes."""
+
+    name: str
+    media_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class StartTurn:
     """A message for an agent; `conversation_id` None begins a conversation.
+
+    What a `recording` says is the message, after what `text` says, if anything.
 
     `client_id` is the client's own name for the conversation: where none has it yet, it is begun under that name.
     `deployment` is a channel and a region; `context` replaces what the conversation's context was.
@@ -51,6 +62,7 @@ class StartTurn:
     deployment: tuple[str, str] | None = None
     context: dict[str, Any] | None = None
     overrides: Overrides = NO_OVERRIDES
+    recording: Recording | None = None
 
 
 @dataclass(frozen=True, slots=True)

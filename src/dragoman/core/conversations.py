@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dragoman.core.events import ToolCall
+from dragoman.core.events import Source, ToolCall
 
 Role = Literal["user", "assistant", "system", "tool"]
 TurnState = Literal["running", "paused", "completed", "failed", "cancelled", "interrupted"]
@@ -48,6 +48,9 @@ class Message:
     conversation_id: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    sources: tuple[Source, ...] = ()
+    confidence: float | None = None
+    resolved: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The events of one turn, in the order the grammar allows. Knows no frame and no vendor.
 
-    TurnStarted, (TextDelta | ToolCallReady)*, (TurnCompleted | TurnPaused | TurnFailed | TurnStopped | TurnInterrupted)
+    TurnStarted, Transcribed?, SourcesFound?, (TextDelta | ToolCallReady)*,
+    (TurnCompleted | TurnPaused | TurnFailed | TurnStopped | TurnInterrupted)
 
 Exactly one closing event ends a segment, always. A pause ends a segment of a turn that goes on in another one.
 """
@@ -8,6 +9,8 @@ Exactly one closing event ends a segment, always. A pause ends a segment of a tu
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from dragoman.core.knowledge import SourceType
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,28 @@ class TurnStarted:
     number: int
     at: int
     first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Transcribed:
+    """What the user's recording says: the turn's message."""
+
+    text: str
+
+
+class Source(NamedTuple):
+    """Something that an answer can rest on; `relevance` is from 0 to 1."""
+
+    type: SourceType
+    title: str
+    relevance: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesFound:
+    """What the agent knows about the question, the most relevant first."""
+
+    sources: tuple[Source, ...]
 
 
 class TextDelta(NamedTuple):
@@ -50,13 +75,19 @@ class ToolCallReady:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a closed turn used: tokens, credits and the model's name."""
+    """What a closed turn used: tokens, credits and the model's name; and how good its answer is.
+
+    `confidence` is from 0 to 1, None for an agent without knowledge; `resolved` is False where the agent's fallback
+    stands in place of an answer.
+    """
 
     model: str
     prompt_tokens: int
     completion_tokens: int
     credits: int
     at: int
+    confidence: float | None = None
+    resolved: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +121,16 @@ class TurnInterrupted:
 
 
 TurnEvent = (
-    TurnStarted | TextDelta | ToolCallReady | TurnCompleted | TurnPaused | TurnStopped | TurnFailed | TurnInterrupted
+    TurnStarted
+    | Transcribed
+    | SourcesFound
+    | TextDelta
+    | ToolCallReady
+    | TurnCompleted
+    | TurnPaused
+    | TurnStopped
+    | TurnFailed
+    | TurnInterrupted
 )
 CLOSING = (TurnCompleted, TurnPaused, TurnStopped, TurnFailed, TurnInterrupted)
 

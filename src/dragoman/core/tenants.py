@@ -29,6 +29,7 @@ class Tenant:
     per_minute: int | None = None
     per_day: int | None = None
     default_agent_id: str | None = None
+    allow_private: bool = False
 
     @property
     def limits(self) -> tuple[int, int | None]:

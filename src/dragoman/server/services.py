@@ -12,6 +12,7 @@ from dragoman.services.agents import Agents
 from dragoman.services.audit import Audit, Keys
 from dragoman.services.conversations import Conversations
 from dragoman.services.deployments import Deployments
+from dragoman.services.knowledge import Knowledge
 from dragoman.services.metering import Metering
 from dragoman.services.search import Search
 from dragoman.services.tenants import Tenants
@@ -37,6 +38,7 @@ class Services:
     keys: Keys
     search: Search
     tenants: Tenants
+    knowledge: Knowledge
     usage: Usage
     audit: Audit
 

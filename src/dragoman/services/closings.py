@@ -38,14 +38,15 @@ def closing_of(run: Run, failure: str) -> Closing:
         turn.completion_tokens + run.completion_tokens,
         turn.credits or price,
         now_us(),
+        None if run.confidence is None else round(run.confidence, 3),
+        run.resolved,
     )
 
 
 def end_of(run: Run, closing: Closing, owner: int) -> TurnEnd:
-    """What the last transaction of a segment stores."""
+    """What the last transaction of a segment stores, once `closing_of` has said how it closes."""
     turn = run.begun.turn
-    outcome = closing if isinstance(closing, Outcome) else None
-    credits = outcome.credits if outcome else turn.credits
+    credits = closing.credits if isinstance(closing, Outcome) else turn.credits
     return TurnEnd(
         tenant_id=turn.tenant_id,
         turn_id=turn.id,
@@ -54,8 +55,8 @@ def end_of(run: Run, closing: Closing, owner: int) -> TurnEnd:
         answer_id=turn.answer_id,
         state=_state_after(closing),
         text=run.text,
-        prompt_tokens=outcome.prompt_tokens if outcome else turn.prompt_tokens + run.prompt_tokens,
-        completion_tokens=outcome.completion_tokens if outcome else turn.completion_tokens + run.completion_tokens,
+        prompt_tokens=turn.prompt_tokens + run.prompt_tokens,
+        completion_tokens=turn.completion_tokens + run.completion_tokens,
         credits=credits,
         error=closing.message if isinstance(closing, TurnFailed) else None,
         reserved=run.begun.reserved,
@@ -63,6 +64,9 @@ def end_of(run: Run, closing: Closing, owner: int) -> TurnEnd:
         last_row=run.log.last_row(closing),
         now=closing.at,
         calls=tuple(run.wanted) if isinstance(closing, TurnPaused) else (),
+        sources=run.sources,
+        confidence=run.confidence,
+        resolved=run.resolved,
     )
 
 

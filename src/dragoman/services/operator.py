@@ -1,30 +1,63 @@
 """What an operator's commands do, in plain data, so that they can be asked for over a socket. Knows no terminal."""
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from dragoman.core.clock import iso, now_us
-from dragoman.core.errors import Invalid
+from dragoman.core.errors import AgentNotFound, DragomanError, Invalid, NotFound, TooLarge
+from dragoman.core.ids import derived_id, parse_id, prefixed
+from dragoman.core.knowledge import Document, SourceType
 from dragoman.core.tenants import ApiKey
 from dragoman.services import manifest
 from dragoman.services.access import NewKey, time_us
 from dragoman.services.audit import OPERATOR, Audit, Keys
+from dragoman.services.evaluation import Evaluation
+from dragoman.services.knowledge import FILE_CAP, Given, Knowledge
 from dragoman.services.manifest import Manifests
 from dragoman.services.usage import Report, Usage, day_of, groups_of, span_us
+
+
+class Offer(msgspec.Struct):
+    """Something to know: `source` is a text, the address of a website, or the absolute path of a file."""
+
+    type: SourceType
+    title: str
+    source: str
 
 
 class Operator:
     """The operator's verbs. Each takes and returns JSON values, and raises a DragomanError."""
 
-    VERBS = frozenset(("apply", "export", "keys_create", "keys_list", "keys_rotate", "keys_revoke", "usage"))
+    VERBS = frozenset(
+        (
+            *("apply", "export", "keys_create", "keys_list", "keys_rotate", "keys_revoke", "usage"),
+            *("ingest", "documents", "unfinished", "ask"),
+        )
+    )
 
-    def __init__(self, keys: Keys, manifests: Manifests, rehearsal: Manifests, usage: Usage, audit: Audit) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        manifests: Manifests,
+        rehearsal: Manifests,
+        usage: Usage,
+        audit: Audit,
+        knowledge: Knowledge,
+        evaluation: Evaluation | None = None,
+    ) -> None:
         self._keys = keys
         self._manifests = manifests
         self._rehearsal = rehearsal  # the same over a store that undoes what it does
         self._usage = usage
         self._audit = audit
+        self._knowledge = knowledge
+        self._evaluation = evaluation
 
     async def do(self, verb: str, arguments: dict[str, Any]) -> Any:
         """Do one verb.
@@ -36,12 +69,15 @@ class Operator:
             raise Invalid(f"this server knows no {verb!r}; it may be of another version")
         return await getattr(self, verb)(**arguments)
 
-    async def apply(self, texts: Sequence[tuple[str, str]], dry_run: bool = False) -> dict[str, Any]:
-        """Bring the store to manifests, given as names and texts; all are read before anything is done."""
-        manifests = [manifest.read(text, source) for source, text in texts]
+    async def apply(self, texts: Sequence[tuple[str, str, str]], dry_run: bool = False) -> dict[str, Any]:
+        """Bring the store to manifests, given as names, texts and the folders that their paths are taken from.
+
+        All are read before anything is done.
+        """
+        manifests = [(manifest.read(text, source), Path(folder)) for source, text, folder in texts]
         whole = manifest.Applied()
-        for each in manifests:
-            applied = await (self._rehearsal if dry_run else self._manifests).apply(each)
+        for each, folder in manifests:
+            applied = await (self._rehearsal if dry_run else self._manifests).apply(each, folder)
             whole.add(applied)
             if not dry_run:
                 await self._note(each, applied)
@@ -112,6 +148,110 @@ class Operator:
         tenants = [tenant] if tenant is not None else await self._usage.tenants()
         reports = [(each, await self._usage.report(each, since, until, groups)) for each in tenants]
         return [{"tenant": each, **_reported(report)} for each, report in reports]
+
+    async def ingest(
+        self, agent: str, offers: Sequence[dict[str, Any]], tenant: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Give an agent things to know; how far each of them is, in order. What is refused says why and has no id.
+
+        The same file, address or title of a text again takes the place of what it was before.
+        """
+        tenant_id, agent_id = await self._agent(agent, tenant)
+        found = []
+        for offer in msgspec.convert(offers, list[Offer]):
+            try:
+                found.append(_progress(await self._take(tenant_id, agent_id, offer)))
+            except DragomanError as error:
+                found.append({"title": offer.title, "state": "refused", "error": error.message})
+        return found
+
+    async def documents(self, tenant: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """How far documents are; those that are there no more are left out."""
+        found = []
+        for each in ids:
+            with suppress(NotFound):
+                found.append(_progress(await self._knowledge.get(tenant, each)))
+        return found
+
+    async def unfinished(self, agent: str, tenant: str | None = None) -> int:
+        """How many documents of an agent are not known yet."""
+        return len(await self._knowledge.unfinished(*await self._agent(agent, tenant)))
+
+    async def ask(self, agent: str, question: str, tenant: str | None = None, answered: bool = True) -> dict[str, Any]:
+        """What comes of a question, as `services.evaluation` tells it; nothing of it is stored."""
+        if self._evaluation is None:
+            raise Invalid("no agent can be asked here")
+        tenant_id, agent_id = await self._agent(agent, tenant)
+        return await self._evaluation.ask(tenant_id, agent_id, question, answered=answered)
+
+    async def _agent(self, reference: str, tenant: str | None) -> tuple[str, str]:
+        """The tenant and the id of the one agent that is called so.
+
+        Raises:
+            NotFound: there is none.
+            Invalid: there are several.
+        """
+        if tenant is None and "/" in reference:
+            tenant, _, reference = reference.partition("/")
+        named = parse_id("agent", reference) or reference
+        found = []
+        for each in [tenant] if tenant is not None else await self._usage.tenants():
+            with suppress(AgentNotFound):
+                found.append((each, await self._manifests.agent_id(each, named)))
+        if not found:
+            raise NotFound(
+                f"no tenant has an agent {reference!r}"
+                if tenant is None
+                else f"tenant {tenant!r} has no agent {reference!r}"
+            )
+        if len(found) > 1:
+            several = ", ".join(f"{each}/{reference}" for each, _ in found)
+            raise Invalid(f"there are several agents {reference!r}; say which: {several}")
+        return found[0]
+
+    async def _take(self, tenant_id: str, agent_id: str, offer: Offer) -> Document:
+        """Keep and queue one thing, or have it tried again where it has failed before.
+
+        Raises:
+            Invalid, TooLarge, UnsupportedMedia
+        """
+        given = await asyncio.to_thread(_given, offer)
+        known_by = offer.title if offer.type == "text" else offer.source
+        identity = derived_id(agent_id, "ingested", offer.type, known_by)
+        _, outcome = await self._knowledge.add(tenant_id, agent_id, given, document_id=identity)
+        document = await self._knowledge.get(tenant_id, identity)
+        if outcome == "unchanged" and document.state == "failed":
+            document, outcome = await self._knowledge.retry(tenant_id, identity), "retried"
+        if outcome != "unchanged":
+            detail = {"agent": prefixed("agent", agent_id), "type": document.type, "title": document.title}
+            subject = prefixed("doc", identity)
+            await self._audit.record(tenant_id, OPERATOR, f"document.{outcome}", subject, **detail)
+        return document
+
+
+def _given(offer: Offer) -> Given:
+    """What is offered, with what its file says.
+
+    Raises:
+        Invalid, TooLarge: the file cannot be read.
+    """
+    if offer.type == "text":
+        return Given(type=offer.type, title=offer.title, text=offer.source)
+    if offer.type == "website":
+        return Given(type=offer.type, title=offer.title, url=offer.source)
+    file = Path(offer.source)
+    try:
+        if file.stat().st_size > FILE_CAP:
+            raise TooLarge(f"it has over {FILE_CAP} bytes")
+        return Given(type=offer.type, title=offer.title, name=file.name, data=file.read_bytes())
+    except OSError as error:
+        raise Invalid(f"it cannot be read: {error.strerror}") from error
+
+
+def _progress(document: Document) -> dict[str, Any]:
+    """How far a document is, in JSON values; the id is as the store has it."""
+    shown = ("id", "title", "state", "step", "error", "done", "total")
+    return {"tenant": document.tenant_id, **{name: getattr(document, name) for name in shown}}
 
 
 def _owner(what: str) -> str:

@@ -7,6 +7,7 @@ from dragoman.core.conversations import Turn
 from dragoman.core.errors import Conflict
 from dragoman.core.events import (
     Group,
+    SourcesFound,
     TextDelta,
     ToolCallReady,
     TurnCompleted,
@@ -28,7 +29,7 @@ async def replay(store: Store, turn: Turn, answer_id: str | None, *, whole_log: 
     if answer_id is None:
         chosen = _first_answer(segments)
     else:
-        chosen = next((each for each in segments if _answer_of(each) == answer_id), None)
+        chosen = next((each for each in segments if started_of(each).message_id == answer_id), None)
     if chosen is not None:
         return chosen
     if whole_log:
@@ -38,9 +39,7 @@ async def replay(store: Store, turn: Turn, answer_id: str | None, *, whole_log: 
 
 def as_answered(turn: Turn, segment: Sequence[Group]) -> Turn:
     """A turn as it was when this segment of it was its newest."""
-    started = segment[0].events[0]
-    if not isinstance(started, TurnStarted):
-        return turn
+    started = started_of(segment)
     return replace(turn, answer_id=started.message_id, answer_number=started.number)
 
 
@@ -55,9 +54,12 @@ def segments_of(logged: Sequence[Group]) -> list[list[Group]]:
     return segments
 
 
-def _answer_of(segment: Sequence[Group]) -> str:
+def started_of(segment: Sequence[Group]) -> TurnStarted:
+    """The event that a segment begins with."""
     started = segment[0].events[0]
-    return started.message_id if isinstance(started, TurnStarted) else ""
+    if not isinstance(started, TurnStarted):
+        raise TypeError("a segment begins with its start")
+    return started
 
 
 def _first_answer(segments: Sequence[list[Group]]) -> list[Group] | None:
@@ -82,8 +84,9 @@ async def _from_messages(store: Store, turn: Turn, answer_id: str | None) -> lis
         return [Group(turn.epoch, 1, [started, kind(*outcome)])]
     events: list[TurnEvent] = [
         TurnStarted(turn.id, turn.conversation_id, answer.id, answer.number, answer.created_at),
+        *([SourcesFound(answer.sources)] if answer.sources else []),
         *([TextDelta(answer.content)] if answer.content else []),
         *(ToolCallReady(*call) for call in answer.tool_calls),
-        (TurnPaused if answer.tool_calls else kind)(*outcome),
+        (TurnPaused if answer.tool_calls else kind)(*outcome, answer.confidence, answer.resolved),
     ]
     return [Group(turn.epoch, 1, events)]

@@ -7,8 +7,9 @@ from typing import Literal
 
 from dragoman.core.answers import Answer
 from dragoman.core.commands import Cursor
+from dragoman.core.confidence import Grounds
 from dragoman.core.conversations import Turn
-from dragoman.core.events import Group, TextDelta, ToolCall
+from dragoman.core.events import Group, Source, SourcesFound, TextDelta, ToolCall
 from dragoman.ports.models import ModelPart, UsagePart
 from dragoman.ports.turns import Begun
 from dragoman.services.live import TurnLog
@@ -27,6 +28,12 @@ class Run:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     wanted: list[ToolCall] = field(default_factory=list)
+    transcript: str | None = None
+    grounds: Grounds | None = None
+    confidence: float | None = None
+    resolved: bool = True
+    # What the model has said while it is not known yet whether that may be shown; None where it is shown at once.
+    held: list[TextDelta] | None = None
 
     def take(self, parts: Sequence[ModelPart]) -> None:
         """Log what one read of the model brought, all at once."""
@@ -37,8 +44,15 @@ class Run:
                     self.prompt_tokens, self.completion_tokens = part.prompt_tokens, part.completion_tokens
                 elif type(part) is ToolCall:
                     self.wanted.append(part)
-        if deltas:
+        if self.held is not None:
+            self.held += deltas
+        elif deltas:
             self.log.append(deltas)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What the answer names as its sources."""
+        return next((event.sources for event in self.log.events if type(event) is SourcesFound), ())
 
     @property
     def text(self) -> str:

@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
 
+from dragoman.core.agents import VendorChoice
 from dragoman.core.clock import now_us
-from dragoman.core.commands import AnswerCalls, Cursor, StartTurn
+from dragoman.core.commands import AnswerCalls, Cursor, Recording, StartTurn
 from dragoman.core.conversations import Turn, title_from
-from dragoman.core.errors import Invalid, KeyReused, TurnNotFound, Unavailable
+from dragoman.core.errors import AgentNotFound, Invalid, KeyReused, TurnNotFound, Unavailable
 from dragoman.core.events import (
     ToolCall,
     ToolCallReady,
+    Transcribed,
     TurnInterrupted,
     TurnStarted,
 )
@@ -25,10 +27,14 @@ from dragoman.ports.turns import Begun, Existing, Fenced, Pending, ResultsReques
 from dragoman.services.attempts import Attempts
 from dragoman.services.closings import Closing, closing_of, end_of
 from dragoman.services.followers import Followers
+from dragoman.services.grounding import Grounding
 from dragoman.services.live import Live, TurnLog, settle_flush
 from dragoman.services.order import Order
 from dragoman.services.replays import as_answered, replay
 from dragoman.services.runs import Run, Watch
+
+# What a recording says, by the transcriber that is chosen.
+Hear = Callable[[VendorChoice, Recording], Awaitable[str]]
 
 FINISH_PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 LAST_WORDS = 4.0
@@ -41,10 +47,14 @@ _log = structlog.get_logger(__name__)
 class TurnRunner:
     """Starts, runs and stops turns. `turn_timeout` is in seconds and counts the wait for the conversation."""
 
-    def __init__(self, store: Store, live: Live, attempts: Attempts, turn_timeout: float) -> None:
+    def __init__(
+        self, store: Store, live: Live, attempts: Attempts, grounding: Grounding, hear: Hear, turn_timeout: float
+    ) -> None:
         self._store = store
         self._live = live
         self._attempts = attempts
+        self._grounding = grounding
+        self._hear = hear
         self._turn_timeout = turn_timeout
         self._order = Order()
         self.followers = Followers()
@@ -127,6 +137,11 @@ class TurnRunner:
 
     async def _begin(self, command: StartTurn, earlier: Turn | None) -> "Run | Existing":
         """Store the user's message and the running turn, when the conversation is free."""
+        text, heard = command.text, None
+        if command.recording is not None:
+            # Before anything is stored, so that what cannot be understood is refused and not kept: ADR 0008.
+            heard = await self._heard(command, command.recording)
+            text = f"{text}\n\n{heard}" if text else heard
         conversation_id = earlier.conversation_id if earlier else command.conversation_id
         request = TurnRequest(
             principal=command.principal,
@@ -136,8 +151,8 @@ class TurnRunner:
             turn_id=earlier.id if earlier else new_id(),
             message_id=new_id(),
             answer_id=new_id(),
-            text=command.text,
-            title=title_from(command.text),
+            text=text,
+            title=title_from(text),
             metadata=command.metadata,
             idempotency=command.idempotency,
             resuming=command.resume_after is not None,
@@ -147,12 +162,14 @@ class TurnRunner:
             deployment=command.deployment,
             context=command.context,
             overrides=command.overrides,
+            recording=command.recording,
         )
         found = await self._open(
             request.tenant_id,
             conversation_id or request.new_conversation_id,
             request.turn_id,
             lambda: self._store.turns.begin(request),
+            heard,
         )
         if isinstance(found, Waiting):
             raise TypeError("a message waits for nothing")
@@ -164,6 +181,7 @@ class TurnRunner:
         conversation_id: str,
         turn_id: str,
         begin: Callable[[], Pending[Begun | Existing]] | Callable[[], Pending[Begun | Existing | Waiting]],
+        heard: str | None = None,
     ) -> "Run | Existing | Waiting":
         """Wait for the conversation, then do a segment's first transaction; the model is asked meanwhile."""
         deadline = asyncio.get_running_loop().time() + self._turn_timeout
@@ -182,7 +200,7 @@ class TurnRunner:
             if not isinstance(begun, Begun):
                 await pending.durable
                 return begun
-            run = Run(begun, log, deadline)
+            run = Run(begun, log, deadline, transcript=heard)
             log.number_from(begun.turn.epoch, begun.next_sequence)
             self._runs[begun.turn.id] = run
             run.task = asyncio.create_task(self._live_through(run, pending.durable, held))
@@ -221,15 +239,18 @@ class TurnRunner:
 
     async def _answer(self, run: Run) -> Closing:
         """Ask the model and log its answer; what closes the turn."""
-        turn, agent, prompt = run.begun.turn, run.begun.agent, run.begun.prompt
-        choice, tools = agent.definition.model, agent.definition.client_tools
+        turn, definition = run.begun.turn, run.begun.agent.definition
         started = (turn.id, turn.conversation_id, turn.answer_id, turn.answer_number, now_us(), run.begun.first)
-        run.log.append([TurnStarted(*started)])
+        heard = [Transcribed(run.transcript)] if run.transcript is not None else []
+        run.log.append([TurnStarted(*started), *heard])
         failure = ""
         run.asking = True
         try:
             async with asyncio.timeout_at(run.deadline):
-                await self._attempts.ask(choice, prompt, run.take, tools)
+                prompt = await self._grounding.prepare(run)
+                if prompt is not None:
+                    await self._attempts.ask(definition.model, prompt, run.take, definition.client_tools)
+                    self._grounding.judge(run)
                 if run.wanted:
                     await self._ready_calls(run)
         except TimeoutError:
@@ -247,6 +268,13 @@ class TurnRunner:
         run.asking = False
         run.ending = run.ending or "done"
         return closing_of(run, failure)
+
+    async def _heard(self, command: StartTurn, recording: Recording) -> str:
+        """What a recording says, for the agent that it is for."""
+        agent = await self._store.agents.find(command.principal.tenant_id, command.agent_reference)
+        if agent is None or not command.principal.may_use(agent):
+            raise AgentNotFound(command.agent_reference)
+        return await self._hear(agent.definition.transcriber, recording)
 
     async def _ready_calls(self, run: Run) -> None:
         """Log the calls that the model wants of the tools it was offered, each under an id new to the conversation."""

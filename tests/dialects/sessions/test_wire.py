@@ -18,6 +18,7 @@ from dragoman.core.errors import DragomanError
 from dragoman.core.events import TextDelta, TurnCompleted, TurnEvent, TurnStarted
 from dragoman.dialects.sessions import errors, wire
 from dragoman.dialects.sessions.asyncapi import asyncapi
+from dragoman.server.requests import known_cursor
 from dragoman.server.sockets import unseen
 from tests.dialects.test_golden import SCRIPTS, compare, turn
 
@@ -66,7 +67,7 @@ def test_after_any_frame_the_rest_is_what_was_not_seen(texts: list[str], epoch: 
     whole = frames(events, epoch, first)
     assert "".join(json.loads(frame).get("token", "") for frame in whole) == "".join(texts)
     at = data.draw(st.integers(0, len(whole) - 1))
-    cursor = wire.cursor(json.loads(whole[at])["event_id"])
+    cursor = known_cursor(json.loads(whole[at])["event_id"])
     assert cursor is not None
     encoder = wire.Frames(TURN)
     rest = [

@@ -9,7 +9,7 @@ from dragoman.core import errors
 from dragoman.core.answers import Answer
 from dragoman.core.clock import iso
 from dragoman.core.conversations import Conversation, Message
-from dragoman.core.errors import AgentNotFound, ConversationNotFound, DragomanError, FieldMissing, Invalid
+from dragoman.core.errors import DragomanError, Invalid
 from dragoman.core.events import Outcome, TextDelta, TurnEvent, TurnFailed, TurnInterrupted
 from dragoman.core.ids import parse_id, prefixed
 
@@ -45,42 +45,8 @@ class ChatRequest(msgspec.Struct):
     metadata: dict[str, Any] | None = None
     stream: bool | None = False
 
-    def text(self) -> str:
-        """The message.
-
-        Raises:
-            FieldMissing: it is absent or blank.
-        """
-        if self.message is None or not self.message.strip():
-            raise FieldMissing("message")
-        return self.message
-
 
 chat_request = msgspec.json.Decoder(ChatRequest)
-
-
-def agent_id(text: str) -> str:
-    """The agent that a path names.
-
-    Raises:
-        AgentNotFound: no id of ours looks like this.
-    """
-    known = parse_id("agent", text)
-    if known is None:
-        raise AgentNotFound(text)
-    return known
-
-
-def conversation_id(text: str) -> str:
-    """The conversation that a path or a body names.
-
-    Raises:
-        ConversationNotFound: no id of ours looks like this.
-    """
-    known = parse_id("conv", text)
-    if known is None:
-        raise ConversationNotFound
-    return known
 
 
 def message_id(text: str) -> str:
@@ -112,9 +78,9 @@ def reply(answer: Answer) -> dict[str, Any]:
         "response": answer.text,
         "conversation_id": prefixed("conv", answer.conversation_id),
         "message_id": prefixed("msg", answer.message_id),
-        "confidence": None,
+        "confidence": answer.confidence,
         "model": answer.model,
-        "sources": [],
+        "sources": [source._asdict() for source in answer.sources],
         "credits_used": answer.credits,
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,7 +15,9 @@ from dragoman.core.tenants import ApiKey
 from dragoman.core.tenants import Tenant as CoreTenant
 from dragoman.ports.store import Store
 from dragoman.services.access import Access, NewKey
+from dragoman.services.knowledge import Given, Knowledge
 from dragoman.services.manifest.format import Agent, Key, Manifest, ManifestError, Tenant, definition_of
+from dragoman.services.manifest.given import document_id, read_gifts
 
 
 @dataclass(slots=True)
@@ -40,25 +43,31 @@ class Applied:
 class Manifests:
     """Applies and exports manifests. `check_model` raises ValueError for a choice that its provider cannot use."""
 
-    def __init__(self, store: Store, access: Access, check_model: Callable[[ModelChoice], None]) -> None:
+    def __init__(
+        self, store: Store, access: Access, knowledge: Knowledge, check_model: Callable[[ModelChoice], None]
+    ) -> None:
         self._store = store
+        self._knowledge = knowledge
         self._access = access
         self._check_model = check_model
 
-    async def apply(self, manifest: Manifest) -> Applied:
+    async def apply(self, manifest: Manifest, folder: Path) -> Applied:
         """Make everything that the manifest names what it says. Nothing is deleted; a second time changes nothing.
 
+        Paths in it that are not absolute are taken from `folder`.
+
         Raises:
-            ManifestError: a model's script is wrong, or `default_agent` is not there.
+            ManifestError: a model's script is wrong, a file cannot be read, or `default_agent` is not there.
             NameTaken: an id, slug or key value belongs to another.
         """
         self._check_models(manifest)
+        gifts = read_gifts(manifest, folder)
         applied = Applied()
         for price in manifest.models:
             outcome = await self._store.tenants.set_price(price.name, price.credits_per_turn)
             applied.note(outcome, f"price {price.name}")
-        for tenant in manifest.tenants:
-            await self._apply_tenant(tenant, applied)
+        for tenant, given in zip(manifest.tenants, gifts, strict=True):
+            await self._apply_tenant(tenant, given, applied)
         return applied
 
     def _check_models(self, manifest: Manifest) -> None:
@@ -69,7 +78,7 @@ class Manifests:
                 except ValueError as error:
                     raise ManifestError(f"tenants[{at}].agents[{index}].model: {error}") from error
 
-    async def _apply_tenant(self, tenant: Tenant, applied: Applied) -> None:
+    async def _apply_tenant(self, tenant: Tenant, gifts: Sequence[Sequence[Given]], applied: Applied) -> None:
         limits = tenant.limits
         wanted = CoreTenant(
             tenant.id,
@@ -78,13 +87,14 @@ class Manifests:
             tenant.credits,
             limits.per_minute if limits else None,
             limits.per_day if limits else None,
+            allow_private=tenant.egress is not None and tenant.egress.allow_private,
         )
         before = await self._store.tenants.get(tenant.id)
         outcome = await self._store.tenants.put(wanted, now_us())
         agents = Applied()
         slugs: dict[str, str] = {}
-        for agent in tenant.agents:
-            await self._apply_agent(tenant, agent, agents, slugs)
+        for agent, given in zip(tenant.agents, gifts, strict=True):
+            await self._apply_agent(tenant, agent, given, agents, slugs)
         if tenant.default_agent is not None:
             default = await self._set_default(tenant, tenant.default_agent, slugs)
             if outcome == "unchanged" and before is not None and before.default_agent_id != default:
@@ -95,10 +105,10 @@ class Manifests:
             await self._apply_key(tenant.id, key, applied)
         if tenant.webhooks:
             applied.notes.append(f"tenant {tenant.id}: webhooks are not delivered by this version and were not stored")
-        if tenant.egress:
-            applied.notes.append(f"tenant {tenant.id}: egress is not used by this version and was not stored")
 
-    async def _apply_agent(self, tenant: Tenant, agent: Agent, applied: Applied, slugs: dict[str, str]) -> None:
+    async def _apply_agent(
+        self, tenant: Tenant, agent: Agent, gifts: Sequence[Given], applied: Applied, slugs: dict[str, str]
+    ) -> None:
         kept, outcome = await self._store.agents.put(
             tenant.id, agent.id, agent.slug, agent.name, definition_of(agent), now_us()
         )
@@ -110,9 +120,11 @@ class Manifests:
                 tenant.id, kept.id, deployment.id, deployment.channel, deployment.region
             )
             applied.note(done, f"deployment {tenant.id}/{kept.slug}/{deployment.channel}/{deployment.region}")
-        unused = ["knowledge"] if agent.knowledge else []
-        unused += sorted({f"{tool.type} tools" for tool in agent.tools if tool.type != "client"})
-        if unused:
+        for given in gifts:
+            identity = document_id(kept.id, given)
+            _, done = await self._knowledge.add(tenant.id, kept.id, given, document_id=identity, managed="manifest")
+            applied.note(done, f"document {tenant.id}/{kept.slug}/{given.title}")
+        if unused := sorted({f"{tool.type} tools" for tool in agent.tools if tool.type != "client"}):
             applied.notes.append(f"{what}: {' and '.join(unused)} are kept but not used by this version")
 
     async def _set_default(self, tenant: Tenant, reference: str, slugs: dict[str, str]) -> str:
@@ -176,6 +188,8 @@ class Manifests:
             if agent.id == tenant.default_agent_id:
                 found["default_agent"] = agent.slug
         found["keys"] = _exported_keys(await self._store.keys.all(tenant.id))
+        if tenant.allow_private:
+            found["egress"] = {"allow_private": True}
         found["agents"] = []
         for agent, definition in agents:
             deployments = [

@@ -247,10 +247,13 @@ def check_agent(agent: Agent, path: str = "") -> None:
     Raises:
         ManifestError: its model lacks what its provider needs, or a tool of the client lacks a name of its own.
     """
-    if agent.model.provider == "openai":
+    for part, vendor in (("model", agent.model), ("embedder", agent.embedder), ("transcriber", agent.transcriber)):
+        if vendor is None or vendor.provider != "openai":
+            continue
         for wanted in ("name", "base_url"):
-            if getattr(agent.model, wanted) is None:
-                raise ManifestError(f"{path}model.{wanted}: provider openai needs it")
+            if getattr(vendor, wanted) is None:
+                raise ManifestError(f"{path}{part}.{wanted}: provider openai needs it")
+    _check_unique([f"{given.type} {given.title}" for given in agent.knowledge], f"{path}knowledge")
     named: set[str] = set()
     for index, tool in enumerate(agent.tools):
         if tool.type != "client":

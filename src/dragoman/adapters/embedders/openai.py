@@ -1,0 +1,89 @@
+"""Any server that speaks OpenAI's embeddings. Knows no store."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from dragoman.core.agents import VendorChoice
+from dragoman.ports.embedders import EmbedderError
+
+TIMEOUT_SECONDS = 30.0
+ANSWER_CAP = 64 * 1024 * 1024
+BATCH = 64
+_RETRIABLE = frozenset((408, 425, 429))
+
+
+class _Embedding(msgspec.Struct):
+    embedding: list[float]
+    index: int = 0
+
+
+class _Answer(msgspec.Struct):
+    data: list[_Embedding]
+
+
+_answer = msgspec.json.Decoder(_Answer)
+
+
+class OpenAIEmbedder:
+    """The provider `openai`: ``POST {base_url}/embeddings``."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def embed(self, choice: VendorChoice, texts: Sequence[str]) -> Sequence[bytes]:
+        import numpy as np
+
+        if choice.base_url is None or choice.name is None:
+            raise EmbedderError("embedder: provider openai needs name and base_url", retriable=False)
+        headers = {}
+        if choice.api_key_env is not None:
+            headers["Authorization"] = f"Bearer {os.environ.get(choice.api_key_env, '')}"
+        asked = {"model": choice.name, "input": list(texts), "encoding_format": "float"}
+        answer = await self._ask(f"{choice.base_url.rstrip('/')}/embeddings", headers, asked)
+        if len(answer.data) != len(texts):
+            raise EmbedderError(f"the embedder gave {len(answer.data)} vectors for {len(texts)} texts")
+        packed = []
+        for each in sorted(answer.data, key=lambda each: each.index):
+            vector = np.array(each.embedding, dtype="<f4")
+            length = float(np.linalg.norm(vector))
+            if not np.isfinite(length) or length == 0:
+                raise EmbedderError("the embedder gave a vector without a direction")
+            packed.append((vector / np.float32(length)).tobytes())
+        return packed
+
+    def name(self, choice: VendorChoice) -> str:
+        return f"openai:{choice.name}"
+
+    def batch(self, choice: VendorChoice) -> int:
+        return BATCH
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _ask(self, url: str, headers: dict[str, str], asked: dict[str, Any]) -> _Answer:
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
+        try:
+            async with self._session.post(
+                url, data=msgspec.json.encode(asked), headers={**headers, "Content-Type": "application/json"}
+            ) as response:
+                body = await response.content.read(ANSWER_CAP + 1)
+                while len(body) <= ANSWER_CAP and (more := await response.content.read(ANSWER_CAP)):
+                    body += more
+                if response.status != 200:
+                    retriable = response.status >= 500 or response.status in _RETRIABLE
+                    raise EmbedderError(f"the embedder answered {response.status}", retriable=retriable)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise EmbedderError(f"the embedder cannot be reached: {type(error).__name__}") from error
+        if len(body) > ANSWER_CAP:
+            raise EmbedderError("the embedder's answer is too large", retriable=False)
+        try:
+            return _answer.decode(body)
+        except msgspec.MsgspecError as error:
+            raise EmbedderError(f"the embedder's answer is none: {error}", retriable=False) from error
