@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ COMMANDS = (
     ("keys", "list"),
     ("keys", "rotate"),
     ("keys", "revoke"),
+    ("ingest",),
     ("usage",),
     ("migrate",),
     ("models",),
@@ -145,11 +147,14 @@ def test_apply_prints_what_changed_and_a_made_key_once(place: ServerProcess, run
 
 
 def test_an_export_makes_the_same_state_elsewhere(place: ServerProcess, run: Run, tmp_path: Path) -> None:
-    assert run("apply", Path(__file__).parent / "services" / "whole.yaml").returncode == 0
+    folder = Path(__file__).parent / "services"
+    assert run("apply", folder / "whole.yaml").returncode == 0
     exported = run("export").stdout
     assert "sk_test_hotel" not in exported
     assert "whsec" not in exported
     (tmp_path / "elsewhere").mkdir()
+    for file in ("rules.md", "rates.csv"):
+        shutil.copy(folder / file, tmp_path / "elsewhere" / file)
     elsewhere = ServerProcess(tmp_path / "elsewhere")
     told = elsewhere.apply(yaml.safe_load(exported))
     assert [key["name"] for key in told["keys"] if "value" in key] == ["server", "page", "nightly", "import"]
@@ -238,6 +243,7 @@ def test_doctor_says_what_is_wrong_and_exits_accordingly(place: ServerProcess, r
         "FAIL  redis",
     ]
     assert "run: dragoman models pull chat" in faults[0]
+    assert "ok    weights of the transcriber: not there yet" in sick.stdout
     assert not place.data_dir.exists(), "it only looks"
 
 

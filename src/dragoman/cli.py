@@ -100,7 +100,7 @@ def apply(
 ) -> None:
     """Bring tenants, keys and agents to what manifests say."""
     try:
-        texts = [(str(file), file.read_text()) for file in files]
+        texts = [(str(file), file.read_text(), str(file.resolve().parent)) for file in files]
     except (OSError, UnicodeDecodeError) as error:
         fail(str(error))
     done = operate("apply", texts=texts, dry_run=dry_run)
@@ -123,6 +123,73 @@ def export(
 ) -> None:
     """Print the manifest of what is there, secrets left out."""
     typer.echo(operate("export", tenant=tenant), nl=False)
+
+
+@app.command()
+def ingest(
+    agent: Annotated[str, typer.Argument(help="The agent: its slug, its id, or tenant/slug.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE", help="Files, http(s) addresses, or - for text on standard input."),
+    ],
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Whose agent it is.")] = None,
+    title: Annotated[str | None, typer.Option("--title", help="What the one source is called.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until all of it is known.")] = True,
+) -> None:
+    """Give an agent something to know."""
+    from dragoman.core.errors import DragomanError
+    from dragoman.core.ids import prefixed
+    from dragoman.ingest import WrongSource, offers_of
+    from dragoman.ingest import ingest as given
+    from dragoman.ports.store import StoreUnusable
+    from dragoman.server.control import Refused
+
+    chosen = settings()
+    try:
+        found = asyncio.run(given(chosen, agent, tenant, offers_of(sources, title), wait=wait))
+    except WrongSource as error:
+        fail(str(error), 2)
+    except (Refused, DragomanError, StoreUnusable, SettingsError, OSError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("stopped; what is queued stays queued", 130)
+    for each in found:
+        if each["state"] in ("failed", "refused"):
+            typer.echo(f"dragoman: {each['title']}: {' '.join(each['error'].split())}", err=True)
+        else:
+            typer.echo(f"{each['state']:<7}  {prefixed('doc', each['id'])}  {each['title']}")
+    if any(each["state"] in ("failed", "refused") for each in found):
+        raise typer.Exit(1)
+
+
+@app.command("eval")
+def evaluate(
+    agent: Annotated[str, typer.Argument(help="The agent: its slug, its id, or tenant/slug.")],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Questions, a JSON object a line.")],
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Whose agent it is.")] = None,
+    half: Annotated[str, typer.Option(help="all, tuning or held-back.")] = "all",
+    plot: Annotated[Path | None, typer.Option(help="Draw the reliability diagram into this PNG.")] = None,
+    answers: Annotated[bool, typer.Option("--answers/--no-answers", help="Have the model answer.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Ask an agent questions whose answers are known: accuracy, recall, calibration."""
+    from dragoman import evaluate as asking
+    from dragoman.core.calibration import report
+    from dragoman.core.errors import DragomanError
+    from dragoman.ports.store import StoreUnusable
+    from dragoman.server.control import Refused
+
+    try:
+        asked = asking.read_questions(file, half)
+        everything, least = asyncio.run(asking.evaluate(settings(), agent, tenant, asked, answered=answers))
+    except asking.QuestionsUnusable as error:
+        fail(str(error), 2)
+    except (Refused, DragomanError, StoreUnusable, SettingsError, OSError) as error:
+        fail(str(error))
+    found = report(everything, least)
+    typer.echo(asking.document(found, everything) if as_json else asking.table(found, least))
+    if plot is not None:
+        asking.plot(found.bins, plot)
 
 
 def _spelled(read: Callable[[str], int], text: str) -> None:

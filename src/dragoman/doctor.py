@@ -31,7 +31,7 @@ async def examine(settings: Settings) -> list[Check]:
         _settings(settings),
         _disk(settings.data_dir),
         await _database(settings),
-        *(_weights(role, settings.models_dir) for role in ("chat", "embedder")),
+        *(_weights(role, settings.models_dir) for role in ("chat", "embedder", "transcriber")),
         _redis(settings),
         _clock(),
     ]
@@ -66,9 +66,12 @@ async def _database(settings: Settings) -> Check:
 
 
 def _weights(role: str, models_dir: Path) -> Check:
-    if weights.locate(role, models_dir) is None:
-        return Check(f"weights of the {role}", False, f"not in {models_dir}; run: dragoman models pull {role}")
-    return Check(f"weights of the {role}", True, "there")
+    what, pull = f"weights of the {role}", f"dragoman models pull {role}"
+    if weights.locate(role, models_dir) is not None:
+        return Check(what, True, "there")
+    if role == "transcriber":
+        return Check(what, True, f"not there yet: the first recording fetches them, or: {pull}")
+    return Check(what, False, f"not in {models_dir}; run: {pull}")
 
 
 def _redis(settings: Settings) -> Check:

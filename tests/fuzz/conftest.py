@@ -6,17 +6,13 @@ import pytest
 
 from tests.fuzz.documents import BODIES, DOCUMENTS, tenants_of
 from tests.fuzz.scene import manifest
-from tests.support.server import ServerProcess
+from tests.support.embeddings import embedding
+from tests.support.server import ServerProcess, serving
 
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The server; nothing that is sent may surprise it."""
-    process = ServerProcess(tmp_path_factory.mktemp("server"))
     tenants = [*(tenant for name in DOCUMENTS for tenant in tenants_of(name)), *tenants_of("bodies", BODIES)]
-    process.apply(manifest(tenants))
-    with process:
-        yield process
-    log = process.log_file.read_text()
-    assert '"event":"unforeseen"' not in log
-    assert '"level":"error"' not in log
+    with embedding() as vendor:
+        yield from serving(tmp_path_factory.mktemp("server"), manifest(tenants, vendor))

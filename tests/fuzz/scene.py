@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from dragoman.core.ids import parse_id
+from tests.support.embeddings import Embeddings
+from tests.support.forms import CONTENT_TYPE, File, multipart
 
 PLENTY = 1_000_000
 TOOL = {"type": "client", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
@@ -17,6 +20,8 @@ SCRIPT = (
     {"text": "Good day to you"},
 )
 USER = "user123"
+SPEECH = Path(__file__).parents[1] / "data" / "speech" / "returns.wav"
+SPOKEN = multipart([("audio", File("lamp.wav", SPEECH.read_bytes(), "audio/wav"))])
 _numbers = count()
 
 
@@ -25,12 +30,16 @@ def key_of(tenant: str) -> str:
     return f"sk_test_{tenant}_00000000000000000000000000000000"
 
 
-def manifest(tenants: Sequence[str]) -> dict[str, Any]:
-    """These tenants, each with an agent that has everything that a request can ask for, and limits without end."""
+def manifest(tenants: Sequence[str], vendor: Embeddings) -> dict[str, Any]:
+    """These tenants, each with an agent that has everything that a request can ask for, and limits without end.
+
+    `vendor` embeds and hears for it.
+    """
     model = {"provider": "scripted", "script": list(SCRIPT)}
     allowed = {"allow_client_conversation_ids": True, "allow_system_prompt": True}
     deployed = {"deployments": [{"channel": "voice", "region": "eu"}]}
     agent = {"name": "Talker", "slug": "talker", "model": model, "tools": [TOOL], **allowed, **deployed}
+    agent |= {"embedder": vendor.embedder, "transcriber": vendor.transcriber}
     buckets = dict.fromkeys(("chat_per_minute", "stream_per_minute", "manage_per_minute"), PLENTY)
     return {
         "tenants": [
@@ -62,9 +71,10 @@ class Pool:
         return {"Authorization": f"Bearer {key}", "x-api-token": key, "X-API-Key": key}
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """A request that must succeed; its JSON."""
-        sent = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, sent, {**self.headers, "Content-Type": "application/json"})
+        """A request that must succeed; its JSON. `body` is sent as JSON, or as a form where it is bytes."""
+        kind = CONTENT_TYPE if isinstance(body, bytes) else "application/json"
+        sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, sent, {**self.headers, "Content-Type": kind})
         request.method = method
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
@@ -121,6 +131,19 @@ class Pool:
         id: str = self.ask("POST", "/manage/v1/keys", {"name": f"victim-{next(_numbers)}"})["id"]
         return id
 
+    def document(self) -> str:
+        """A new document, which may be deleted."""
+        told = {"type": "text", "title": "Known", "text": "What is known."}
+        id: str = self.ask("POST", "/manage/v1/agents/talker/documents", told)["id"]
+        return id
+
+    def attachment(self) -> str:
+        """A recording that something was said in."""
+        path = f"/manage/v1/conversations/{self.conversation()}"
+        self.ask("POST", f"{path}/recordings", SPOKEN)
+        id: str = self.ask("GET", f"{path}/attachments")["data"][0]["id"]
+        return id
+
     def named(self, name: str, method: str, path: str) -> dict[str, Any]:
         """Real values for a parameter or a field of a route, and for what belongs to it; none where none is known.
 
@@ -140,6 +163,10 @@ class Pool:
                 made = self.turn
             case "key_id":
                 made = self.key
+            case "document_id":
+                made = self.document
+            case "attachment_id":
+                made = self.attachment
             case _:
                 value = self._lasting(name)
                 return {} if value is None else {name: value}

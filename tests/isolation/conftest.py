@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.isolation.scene import MANIFEST, Scene
+from tests.support.embeddings import embedding
 from tests.support.server import ServerProcess
 
 
@@ -18,10 +19,9 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     server.apply(MANIFEST)
     server.start()
     try:
-        yield Scene(server)
+        with embedding() as vendor:
+            yield Scene(server, vendor)
     finally:
         # Turns are still running: there is nothing to wait for.
         server.kill9()
-    log = server.log_file.read_text()
-    assert '"event":"unforeseen"' not in log
-    assert '"level":"error"' not in log
+    server.check_log()

@@ -8,8 +8,7 @@ from urllib.parse import quote, urlencode
 
 from dragoman.core.ids import prefixed
 from tests.isolation.asked import Asked, fresh
-
-_BOUNDARY = "a-boundary-of-tests"
+from tests.support.forms import CONTENT_TYPE, multipart
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,8 @@ class Ids:
     busy: str
     key: str
     key_name: str
+    document: str
+    attachment: str
 
     def values(self) -> Mapping[str, str]:
         """Each by its name."""
@@ -68,6 +69,7 @@ MESSAGE, USER = slot("message", "msg"), Slot("user")
 PAUSED, CALL = slot("paused", "conv"), Slot("call")
 TURN, BUSY = slot("turn", "turn"), slot("busy", "conv")
 KEY, KEY_NAME = slot("key", "key"), Slot("key_name")
+DOCUMENT, ATTACHMENT = slot("document", "doc"), slot("attachment", "att")
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ class Row:
         if query:
             path += "?" + urlencode(query)
         if form is not None:
-            headers["Content-Type"] = f"multipart/form-data; boundary={_BOUNDARY}"
-            return Asked(self.method, path, tuple(headers.items()), _multipart(form))
+            headers["Content-Type"] = CONTENT_TYPE
+            return Asked(self.method, path, tuple(headers.items()), multipart(form.items()))
         if body is not None:
             headers["Content-Type"] = "application/json"
         return Asked(self.method, path, tuple(headers.items()), b"" if body is None else json.dumps(body).encode())
@@ -144,11 +146,3 @@ def _filled(value: Any, ids: Ids) -> Any:
         case list():
             return [_filled(each, ids) for each in value]
     return value
-
-
-def _multipart(form: Mapping[str, str]) -> bytes:
-    parts = [
-        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in form.items()
-    ]
-    return f"{''.join(parts)}--{_BOUNDARY}--\r\n".encode()

@@ -4,11 +4,14 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from dragoman.core.ids import parse_id
 from tests.isolation.asked import Asked, Told, ask, fresh
 from tests.isolation.rows import Ids, absent
+from tests.support.embeddings import Embeddings
+from tests.support.forms import CONTENT_TYPE, File, multipart
 from tests.support.server import KEY, OTHER_KEY, ServerProcess
 
 THIRD_KEY = "sk_test_third_backend_000000000000000"
@@ -26,6 +29,7 @@ SCRIPT = (
     {"text": "Noted"},
 )
 TOOL = {"type": "client", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
+SPEECH = (Path(__file__).parents[1] / "data" / "speech" / "returns.wav").read_bytes()
 _addresses = itertools.cycle(range(256))
 
 # Where each owner of paths reads the credential; the rest is Bearer.
@@ -107,10 +111,12 @@ class Words(dict[str, str]):
         return self[kind]
 
 
-def furnished(tenant: str, owner: Somebody) -> Belongings:
+def furnished(tenant: str, owner: Somebody, vendor: Embeddings) -> Belongings:
     """One of everything for a tenant, made over the API."""
     words = Words()
-    agent = agent_of(owner, words)
+    agent = agent_of(owner, words, embedder=vendor.embedder, transcriber=vendor.transcriber)
+    document = {"type": "text", "title": words["document"], "text": words["known"]}
+    made = owner.do("POST", f"/manage/v1/agents/{agent}/documents", document, 202).json["id"]
     deployed = {"channel": "voice", "region": "eu"}
     deployment = owner.do("POST", f"/manage/v1/agents/{agent}/deployments", deployed, 201).json["id"]
     chat = {"user_id": words["user"], "agent_id": agent, "title": words["title"], "metadata": {"note": words["kept"]}}
@@ -126,6 +132,8 @@ def furnished(tenant: str, owner: Somebody) -> Belongings:
         busy=named(hanging, "conversation"),
         key=known("key", key["id"]),
         key_name=words["key_name"],
+        document=known("doc", made),
+        attachment=recorded(owner, conversation, File(words["file"], SPEECH, "audio/wav")),
         **talked(owner, agent, conversation, words),
     )
     return Belongings(tenant, ids, [*words.values(), key["value"], f"name-of-{tenant}"])
@@ -144,6 +152,14 @@ def talked(somebody: Somebody, agent: str, conversation: str | None, words: Mapp
         "paused": named(paused, "conversation"),
         "call": paused.json["tool_calls"][0]["id"],
     }
+
+
+def recorded(owner: Somebody, conversation: str, file: File) -> str:
+    """The attachment of a message that is spoken."""
+    path, headers = f"/manage/v1/conversations/{conversation}", [("Content-Type", CONTENT_TYPE)]
+    told = owner.send(Asked("POST", f"{path}/recordings", headers, multipart([("audio", file)])))
+    assert told.status == 200, told.text
+    return known("att", owner.do("GET", f"{path}/attachments").json["data"][0]["id"])
 
 
 def say(somebody: Somebody, agent: str, message: str, **more: Any) -> Told:
@@ -165,13 +181,13 @@ def known(prefix: str, text: str) -> str:
     return uuid
 
 
-def agent_of(owner: Somebody, words: Words, *, public: bool = False) -> str:
-    """An agent with a draft; its id."""
+def agent_of(owner: Somebody, words: Words, *, public: bool = False, **vendors: Any) -> str:
+    """An agent with a draft; its id. `vendors` say what embeds and hears for it."""
     told = {"fallback": words["fallback"], "instructions": words["instructions"], "tools": [TOOL]}
     allowed = {"allow_client_conversation_ids": True, "allow_system_prompt": True, "public": public}
     model = {"provider": "scripted", "script": list(SCRIPT)}
     named = {"name": words["name"], "slug": words["slug"], "model": model}
-    made = owner.do("POST", "/manage/v1/agents", {**named, **told, **allowed}, 201).json
+    made = owner.do("POST", "/manage/v1/agents", {**named, **told, **allowed, **vendors}, 201).json
     owner.do("PATCH", f"/manage/v1/agents/{made['id']}", {"instructions": words["draft"]})
     return known("agent", made["id"])
 
@@ -204,12 +220,13 @@ class Credential:
 class Scene:
     """The server with all who act."""
 
-    def __init__(self, server: ServerProcess) -> None:
+    def __init__(self, server: ServerProcess, vendor: Embeddings) -> None:
         self.url = server.url
+        self._vendor = vendor
         server.run("keys", "revoke", "--tenant", "acme", "revoked")
         self.owner, other, self.third = (Somebody(self.url, key) for key in (KEY, OTHER_KEY, THIRD_KEY))
-        acme, second = furnished("acme", self.owner), furnished("acme", self.owner)
-        others = furnished("other", other)
+        acme, second = self.furnished("acme", self.owner), self.furnished("acme", self.owner)
+        others = self.furnished("other", other)
         widget = self._widget(self.owner, acme)
         _, neighbours = visiting(self.url, widget, acme)
         visitor, visitors = visiting(self.url, widget, acme)
@@ -226,7 +243,11 @@ class Scene:
             Credential("other publishable", "publishable", stranger, strangers, [second, visitors]),
         )
         self.acme = acme
-        self.thirds = furnished("third", self.third)
+        self.thirds = self.furnished("third", self.third)
+
+    def furnished(self, tenant: str, owner: Somebody) -> Belongings:
+        """One of everything more for a tenant."""
+        return furnished(tenant, owner, self._vendor)
 
     def third_secret(self, own: Belongings) -> Credential:
         """The key of a tenant, for which the first tenant is a foreign one."""

@@ -1,17 +1,20 @@
 """Every route of the app with requests that would do something, given the right ids and the right credential."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.isolation.rows import (
     AGENT,
     AGENT_KEY,
     AGENT_UUID,
+    ATTACHMENT,
     BUSY,
     CALL,
     CHAT,
     CLIENT_ID,
     CONVERSATION,
     DEPLOYMENT,
+    DOCUMENT,
     KEY,
     KEY_NAME,
     MESSAGE,
@@ -22,6 +25,7 @@ from tests.isolation.rows import (
     New,
     Row,
 )
+from tests.support.forms import File
 
 S0 = "/api/v1/chat"
 _S0_CONVERSATION = f"{S0}/conversations/{{conversation_id}}"
@@ -97,6 +101,9 @@ _M_AGENT = f"{_M}/agents/{{agent_id}}"
 _M_KEY = f"{_M}/keys/{{key_id}}"
 _M_CONVERSATION = f"{_M}/conversations/{{conversation_id}}"
 _M_TURN = f"{_M}/turns/{{turn_id}}"
+_M_DOCUMENT = f"{_M}/documents/{{document_id}}"
+_FILE = {"type": "file", "title": "A file", "file": File("returns.md", b"Goods may be sent back.")}
+SPOKEN = File("lamp.wav", (Path(__file__).parents[1] / "data" / "speech" / "returns.wav").read_bytes(), "audio/wav")
 _NEW_AGENT = {"name": New("Agent "), "model": {"provider": "scripted"}}
 MANAGEMENT = (
     Row("GET", f"{_M}/agents"),
@@ -132,6 +139,22 @@ MANAGEMENT = (
     Row("GET", _M_CONVERSATION, {"conversation_id": CONVERSATION}),
     Row("DELETE", _M_CONVERSATION, {"conversation_id": CONVERSATION}, good=204),
     Row("POST", f"{_M_CONVERSATION}/stop", {"conversation_id": BUSY}),
+    Row("GET", f"{_M_CONVERSATION}/attachments", {"conversation_id": CONVERSATION}),
+    Row("POST", f"{_M_CONVERSATION}/recordings", {"conversation_id": CONVERSATION}, form={"audio": SPOKEN}),
+    Row("GET", f"{_M}/attachments/{{attachment_id}}", {"attachment_id": ATTACHMENT}),
+    Row("GET", f"{_M_AGENT}/documents", {"agent_id": AGENT}),
+    Row(
+        "POST",
+        f"{_M_AGENT}/documents",
+        {"agent_id": AGENT},
+        body={"type": "text", "title": "A text", "text": "Goods may be sent back."},
+        good=202,
+    ),
+    Row("POST", f"{_M_AGENT}/documents", {"agent_id": SLUG}, form=_FILE, good=202),
+    Row("GET", _M_DOCUMENT, {"document_id": DOCUMENT}),
+    Row("GET", f"{_M_DOCUMENT}/events", {"document_id": DOCUMENT}),
+    Row("POST", f"{_M_DOCUMENT}/retry", {"document_id": DOCUMENT}, good=202),
+    Row("DELETE", _M_DOCUMENT, {"document_id": DOCUMENT}, good=204),
     Row("GET", _M_TURN, {"turn_id": TURN}),
     Row("POST", f"{_M_TURN}/stop", {"turn_id": TURN}),
     Row("GET", f"{_M}/usage", query={"group_by": "day,agent,key,model"}),

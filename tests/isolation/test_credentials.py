@@ -9,7 +9,7 @@ from tests.isolation.oracles import nobodys
 from tests.isolation.refusals import check_refusal
 from tests.isolation.rows import AGENT, AGENT_UUID, CHAT, CONVERSATION, SLUG, Row
 from tests.isolation.scene import SPARE_KEY as KEY
-from tests.isolation.scene import Scene, Somebody, furnished
+from tests.isolation.scene import Scene, Somebody
 from tests.support.server import OTHER_KEY
 
 GARBAGE = "sk_" + "0" * 40
@@ -44,7 +44,7 @@ Sending = Callable[..., Told]
 @pytest.fixture(scope="module")
 def sent(scene: Scene) -> Sending:
     """Sends an owner's request about a tenant's own things with these headers alone, and `more` behind its path."""
-    own = furnished("spare", Somebody(scene.url, KEY)).ids
+    own = scene.furnished("spare", Somebody(scene.url, KEY)).ids
 
     def sending(owner: str, *headers: tuple[str, str], more: str = "") -> Told:
         asked = OWNED[owner][0].asked(own)

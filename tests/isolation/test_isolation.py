@@ -13,7 +13,7 @@ from dragoman.core.ids import prefixed
 from tests.isolation.oracles import alike, asked_by, check_foreign_is_as_absent
 from tests.isolation.refusals import check_refusal
 from tests.isolation.rows import AGENT, AGENT_UUID, DEPLOYMENT, Row, absent
-from tests.isolation.scene import Scene, Somebody, furnished
+from tests.isolation.scene import Scene, Somebody
 from tests.isolation.table import ROWS, SOCKETS
 
 each_row = pytest.mark.parametrize("row", ROWS, ids=str)
@@ -36,6 +36,12 @@ def everything(owner: Somebody) -> dict[str, Any]:
         "agents": [owner.do("GET", path).json for path in paths],
         "versions": [listed(owner, f"{path}/versions") for path in paths],
         "deployments": [listed(owner, f"{path}/deployments") for path in paths],
+        "documents": [(each["id"], each["title"]) for path in paths for each in listed(owner, f"{path}/documents")],
+        "attachments": [
+            attachment
+            for each in conversations
+            for attachment in listed(owner, f"/manage/v1/conversations/{each['id']}/attachments")
+        ],
         "keys": [{**key, "last_used_at": None} for key in listed(owner, "/manage/v1/keys")],
         "tenant": owner.do("GET", "/manage/v1/tenant").json,
         "audit": listed(owner, "/manage/v1/audit"),
@@ -76,7 +82,7 @@ def test_a_secret_key_is_served_and_finds_nothing_of_other_tenants(
     scene: Scene, before: dict[str, Any], row: Row
 ) -> None:
     # A request that may take something away is made about things of its own.
-    third = scene.third_secret(scene.thirds if row.method == "GET" else furnished("third", scene.third))
+    third = scene.third_secret(scene.thirds if row.method == "GET" else scene.furnished("third", scene.third))
     told = asked_by(third, row, third.own.ids)
     assert told.status == row.good, told.text
     check_foreign_is_as_absent(row, third)

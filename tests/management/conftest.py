@@ -1,12 +1,12 @@
 """One server for each test module, with two tenants."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import aiohttp
 import pytest
 
 from tests.management.scene import PUBLISHABLE_KEY, Manager, agents
-from tests.support.server import KEY, ServerProcess, manifest
+from tests.support.server import KEY, ServerProcess, manifest, serving
 
 KEYS = [
     {"name": "backend", "type": "secret", "value": KEY},
@@ -17,17 +17,10 @@ KEYS = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The server; nothing that a module sends it may surprise it."""
-    process = ServerProcess(tmp_path_factory.mktemp("server"))
-    process.apply(manifest(*agents(), keys=KEYS))
-    with process:
-        yield process
-    log = process.log_file.read_text()
-    assert '"event":"unforeseen"' not in log
-    assert '"level":"error"' not in log
+    yield from serving(tmp_path_factory.mktemp("server"), manifest(*agents(), keys=KEYS))
 
 
 @pytest.fixture
-async def acme(server: ServerProcess) -> AsyncIterator[Manager]:
+def acme(server: ServerProcess, session: aiohttp.ClientSession) -> Manager:
     """The secret key of `acme`."""
-    async with aiohttp.ClientSession() as session:
-        yield Manager(session, server.url)
+    return Manager(session, server.url)

@@ -1,10 +1,12 @@
 """A tenant's key at the management API, and what it is told."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import aiohttp
 
+from tests.support.forms import CONTENT_TYPE, File, multipart
 from tests.support.server import KEY, OTHER_KEY, scripted
 
 AGENT_ID = "123e4567-e89b-12d3-a456-426614174000"
@@ -69,7 +71,9 @@ class Manager:
         """One request; `body` is sent as JSON, or as it is where it is bytes."""
         given = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
-        sent: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+        sent: dict[str, Any] = (
+            {"data": BytesIO(body)} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+        )
         async with self._session.request(method, f"{self.url}/manage/v1{path}", headers=given, **sent) as response:
             text = await response.read()
             is_json = (
@@ -82,6 +86,10 @@ class Manager:
 
     async def post(self, path: str, body: Any = None, **headers: str) -> Told:
         return await self.ask("POST", path, body, **headers)
+
+    async def form(self, path: str, *parts: tuple[str, str | File], **headers: str) -> Told:
+        """A POST of a form with these fields and files."""
+        return await self.ask("POST", path, multipart(parts), Content_Type=CONTENT_TYPE, **headers)
 
     async def patch(self, path: str, body: Any, **headers: str) -> Told:
         return await self.ask("PATCH", path, body, **headers)
@@ -109,3 +117,17 @@ class Manager:
             assert response.status == 200, told
             data: dict[str, Any] = told["data"]
             return data
+
+    async def asked(self, slug: str, message: str) -> dict[str, Any]:
+        """The answer of an agent over S1, with its sources."""
+        agent = (await self.get(f"/agents/{slug}")).ok()["id"]
+        headers = {"Authorization": f"Bearer {self.key}"}
+        url = f"{self.url}/v1/agents/{agent}/chat"
+        async with self._session.post(url, json={"message": message}, headers=headers) as response:
+            told: dict[str, Any] = await response.json()
+            assert response.status == 200, told
+            return told
+
+    def stream(self, path: str) -> Any:
+        """A GET whose answer is read as it comes, as aiohttp's context manager."""
+        return self._session.get(f"{self.url}/manage/v1{path}", headers={"Authorization": f"Bearer {self.key}"})

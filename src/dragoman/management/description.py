@@ -18,9 +18,9 @@ class Problem(msgspec.Struct):
 
 DESCRIPTION = Description(
     "Management",
-    "Agents, deployments, keys, conversations, usage and the audit log of the tenant whose key asks. Every list has "
-    "pages: `limit`, `cursor`, and `next_cursor` in the answer. Fields and parameters that are not named here are "
-    "errors.",
+    "Agents and what they know, deployments, keys, conversations, usage and the audit log of the tenant whose key "
+    "asks. Every list has pages: `limit`, `cursor`, and `next_cursor` in the answer. Fields and parameters that are "
+    "not named here are errors.",
     Problem,
     bearer_scheme("A secret key of the tenant."),
 )
