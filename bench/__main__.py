@@ -14,7 +14,7 @@ from bench import processes, report
 from bench.figures import FULL, QUICK, Bench, Effort, Figure
 from bench.processes import BenchFailed
 
-FIGURES = ("streamed", "paced", "first", "history", "memory", "sockets", "dialects")
+FIGURES = ("streamed", "paced", "first", "history", "memory", "sockets", "dialects", "retrieval")
 RESULT = Path(__file__).with_name("results") / "latest.json"
 
 
@@ -57,6 +57,7 @@ def _measure(effort: Effort, wanted: list[str]) -> dict[str, Figure]:
             "memory": bench.memory,
             "sockets": bench.sockets,
             "dialects": bench.dialects,
+            "retrieval": bench.retrieval,
         }
         beside = {"streamed": bench.streamed, "paced": bench.paced, "first": bench.first}
         if both := [name for name in wanted if name in beside]:

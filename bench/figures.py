@@ -14,7 +14,7 @@ from statistics import median, quantiles
 
 from msgspec.structs import replace
 
-from bench import dialects, processes
+from bench import dialects, processes, retrieval
 from bench.history import prompt_tokens, seed
 from bench.load import Done, Job
 from bench.processes import (
@@ -55,7 +55,7 @@ class Effort:
 
     def pieces(self, figure: str) -> int:
         """How many pieces of work a figure is made of."""
-        if figure in ("memory", "sockets"):
+        if figure in ("memory", "sockets", "retrieval"):
             return self.memory_rounds
         return self.rounds * {"streamed": 2, "paced": 2, "first": 3, "history": len(LENGTHS), "dialects": 5}[figure]
 
@@ -213,6 +213,16 @@ class Bench:
                 self.load.end()
             self.step()
         return _series(kb=kilobytes)
+
+    def retrieval(self, data: Path) -> Figure:
+        """Milliseconds to find what an agent of 20,000 chunks knows about a question, and the store's part of them."""
+        rounds = retrieval.ask(data.parent, self.effort.memory_rounds, self.step)
+        return _series(
+            p50=[median(asked.find_ms) for asked in rounds],
+            p99=[_p99(asked.find_ms) for asked in rounds],
+            store_p50=[median(asked.store_ms) for asked in rounds],
+            store_p99=[_p99(asked.store_ms) for asked in rounds],
+        )
 
     def _cpu(self, server: Program, job: Job) -> tuple[float, Done]:
         before = server.cpu_seconds()

@@ -39,6 +39,12 @@ def document(found: Mapping[str, Figure]) -> dict[str, object]:
             }
             for name, series in found["dialects"].items()
         },
+        "retrieval": {
+            "find_ms_p50": _rounded(found["retrieval"]["p50"].middle),
+            "find_ms_p99": _rounded(found["retrieval"]["p99"].middle),
+            "store_ms_p50": _rounded(found["retrieval"]["store_p50"].middle),
+            "store_ms_p99": _rounded(found["retrieval"]["store_p99"].middle),
+        },
     }
 
 
@@ -69,6 +75,10 @@ def table(found: Mapping[str, Figure]) -> Table:
         for name, series in figure.items():
             over = f"{series.middle / _cheapest(figure):.2f}"
             drawn.add_row(f"{name}: CPU ms", _cell(figure, name), "", over)
+    if figure := found.get("retrieval"):
+        for name, said in (("p50", "20,000 chunks: ms to find, p50"), ("p99", "20,000 chunks: ms to find, p99")):
+            drawn.add_row(said, _cell(figure, name))
+            drawn.add_row("  of these in the store", _cell(figure, f"store_{name}"))
     return drawn
 
 

@@ -1,0 +1,1 @@
+"""Labelled sets, and what measures Dragoman on them."""
