@@ -34,7 +34,7 @@ check: setup ## formatting, lint, types, floors and the house's own rules
 	@$(BIN)/python -m lints
 
 test: setup ## the whole suite, with the services it needs
-	@$(BIN)/dragoman models pull chat
+	@$(BIN)/dragoman models pull chat embedder transcriber
 	@# Two files at a time, for most of them wait for servers to start; those with bounds of time run alone.
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/faults
 	@$(BIN)/python -m pytest tests/faults

@@ -1,9 +1,11 @@
-"""The demo as its first user meets it: the embedded model answers over every contract, token by token."""
+"""The demo as its first user meets it: it answers from its handbook, over every contract, on the embedded models."""
 
 import json
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import pytest
@@ -12,12 +14,35 @@ from tests.support.client import Client, frames_of
 from tests.support.server import COMMAND, ServerProcess
 
 
+class Case(NamedTuple):
+    """A question to the demo: the type and title of the source that holds the answer, and what the answer says."""
+
+    question: str
+    type: str
+    title: str
+    says: str
+
+
+QUESTIONS = (
+    Case("What are your business hours?", "qa", "Business Hours", "Monday-Saturday, 9AM to 6PM"),
+    Case("Who are the owners of the shop?", "qa", "The owners", "Quill"),
+    Case("How much do you charge for express delivery?", "file", "Handbook", "9.50"),
+    Case("How long is a gift card valid?", "file", "Handbook", "three years"),
+    Case("How long is the guarantee on a cast iron pan?", "file", "Handbook", "25 years"),
+    Case("Do you send parcels to Switzerland?", "file", "Handbook", "Yes"),
+    Case("On which day are knives sharpened?", "file", "Handbook", "Wednesday"),
+    Case("From what amount is shipping free?", "file", "Handbook", "50 euros"),
+    Case("What does it cost to have a present wrapped?", "file", "Handbook", "3 euros"),
+    Case("My parcel arrived broken, what should I do?", "file", "Handbook", "48 hours"),
+)
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     server = ServerProcess(tmp_path_factory.mktemp("demo"))
     del server.environment["DRAGOMAN_SECRET"]  # made by itself, as on a laptop
     server.environment["DRAGOMAN_MODEL_FIRST_TOKEN_TIMEOUT"] = "120"
-    server.start("--demo", timeout=60)
+    server.start("--demo", timeout=90)
     yield server
     assert server.stop() == 0
 
@@ -32,13 +57,42 @@ def agent_id_of(demo: ServerProcess) -> str:
     return found[0]
 
 
+@pytest.mark.parametrize("case", QUESTIONS, ids=lambda case: case.question)
+async def test_the_demo_answers_from_what_it_was_given_and_names_it(demo: ServerProcess, case: Case) -> None:
+    async with aiohttp.ClientSession() as session:
+        client = Client(session, demo.url, key=key_of(demo))
+        async with client.s1(agent_id_of(demo), case.question) as response:
+            told = await response.json()
+            assert response.status == 200, told
+    assert (told["sources"][0]["type"], told["sources"][0]["title"]) == (case.type, case.title)
+    assert case.says in told["response"]
+    assert 0 < told["confidence"] <= 1
+
+
+def test_a_demo_without_weights_says_what_it_does_not_know_and_reads_it_when_they_are_there(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    found = dict(server.environment)
+    server.environment["DRAGOMAN_MODELS_DIR"] = str(tmp_path / "no-models")
+    try:
+        server.start("--demo")
+        told = server.log_file.read_text()
+        assert "The demo agent has read 0 of 4 documents." in told
+        assert "The demo agent does not know 'Handbook': The embedder could not be used." in told
+        assert server.stop() == 0
+        server.environment = found
+        server.start("--demo", timeout=90)
+        assert "The demo agent has read 4 of 4 documents." in server.log_file.read_text()
+    finally:
+        assert server.stop() == 0
+
+
 async def test_the_demo_answers_from_the_embedded_model_over_s2(demo: ServerProcess) -> None:
     async with aiohttp.ClientSession() as session:
         client = Client(session, demo.url, key=key_of(demo))
-        data = await client.say("What are your business hours?")
-        assert "9" in data["response"]
+        data = await client.say("How much do you charge for express delivery?")
+        assert "9.50" in data["response"]
         assert data["metadata"]["tokens"] > 20
-        again = await client.say("And on Sundays?", data["conversationId"])
+        again = await client.say("And abroad?", data["conversationId"])
         assert again["conversationId"] == data["conversationId"]
         said = await client.history(data["conversationId"])
         assert [message["role"] for message in said] == ["user", "assistant"] * 2

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,7 +17,9 @@ import uvicorn
 
 from dragoman.app import make_app, running
 from dragoman.core.ids import prefixed
+from dragoman.core.knowledge import Document
 from dragoman.server import protocols
+from dragoman.services.knowledge import Knowledge
 from dragoman.services.operator import Operator
 from dragoman.services.turn import TurnRunner
 from dragoman.settings import Settings, SettingsError
@@ -27,6 +30,11 @@ COLLECT_EVERY = 20_000
 BACKLOG = 2048
 MOST_FILES = 65_536
 DEMO = Path(__file__).parent / "demo.yaml"
+HANDBOOK = DEMO.parent / "demo" / "handbook.md"
+READ_SECONDS = 60.0
+LOOK_SECONDS = 0.1
+MOST_DOCUMENTS = 1000
+CLEAR = "\x1b[2K"
 
 _log = structlog.get_logger(__name__)
 
@@ -95,7 +103,7 @@ async def serve(settings: Settings, *, demo: bool) -> None:
         bound = _listen(settings.host, settings.port)
         address = f"http://{settings.host}:{bound.getsockname()[1]}"
         if demo:
-            _say(await _prepare_demo(settings, operator, address))
+            _say(await _prepare_demo(settings, operator, services.knowledge, address))
         # What is there now stays: the collector need not look at it again, and rarely at what comes.
         gc.collect()
         gc.freeze()
@@ -128,9 +136,9 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-async def _prepare_demo(settings: Settings, operator: Operator, address: str) -> str:
-    """Apply the demo's manifest, keep its key where its user finds it, and say what to type."""
-    done = await operator.apply([("demo.yaml", DEMO.read_text())])
+async def _prepare_demo(settings: Settings, operator: Operator, knowledge: Knowledge, address: str) -> str:
+    """Apply the demo's manifest, keep its key where its user finds it, have its agent know, and say what to type."""
+    done = await operator.apply([("demo.yaml", DEMO.read_text(), str(DEMO.parent))])
     kept = settings.data_dir / "demo.keys"
     value = next((key["value"] for key in done["keys"] if "value" in key), None)
     if value is None and not kept.exists():
@@ -141,7 +149,40 @@ async def _prepare_demo(settings: Settings, operator: Operator, address: str) ->
             file.write(f"demo={value}\n")
     key = kept.read_text().strip().partition("=")[2]
     agent = await operator.agent_id("demo", "support-agent")
+    await _make_known(knowledge, agent)
     return _welcome(address, key, kept, agent, settings.data_dir)
+
+
+async def _make_known(knowledge: Knowledge, agent: str) -> None:
+    """Wait until the demo's agent knows what its manifest gives it, and say what it does not know in time, and why.
+
+    What did not work the last time is tried again: its reason, weights that were missing say, may be gone.
+    """
+    for each in await _given(knowledge, agent):
+        if each.error is not None:
+            await knowledge.retry(each.tenant_id, each.id)
+    deadline = time.monotonic() + READ_SECONDS
+    shown = False
+    while True:
+        given = await _given(knowledge, agent)
+        ready = sum(each.state == "ready" for each in given)
+        undecided = any(each.state in ("queued", "working") and each.error is None for each in given)
+        if not undecided or time.monotonic() > deadline:
+            break
+        if shown := sys.stderr.isatty():
+            # The cursor goes back to the line's beginning, so that a line of the log takes its place.
+            _note(f"{CLEAR}The demo agent reads: {ready} of {len(given)} documents\r")
+        await asyncio.sleep(LOOK_SECONDS)
+    _note(f"{CLEAR if shown else ''}The demo agent has read {ready} of {len(given)} documents.\n")
+    for each in given:
+        if each.state != "ready":
+            why = each.error or f"it was not read within {READ_SECONDS:.0f} s; that goes on"
+            _note(f"The demo agent does not know {each.title!r}: {why}. `{sys.argv[0]} doctor` may say more.\n")
+
+
+async def _given(knowledge: Knowledge, agent: str) -> list[Document]:
+    """What the demo's manifest gives its agent to know."""
+    return [each for each in await knowledge.page("demo", agent, MOST_DOCUMENTS, None) if each.managed == "manifest"]
 
 
 def _welcome(address: str, key: str, kept: Path, agent: str, data_dir: Path) -> str:
@@ -154,7 +195,8 @@ Dragoman is at {address}, what it speaks at {address}/docs
   key     {key}   (kept in {kept})
   agent   support-agent   {prefixed("agent", agent)}   {agent}
 
-Ask it over any of its contracts:
+It answers from the handbook of a small shop: {HANDBOOK}
+Ask it over any of its contracts, for one "How much is express delivery?" or "How long is a gift card valid?":
 
   S0  curl "{address}/api/v1/chat/agent/chat" -H "x-api-token: {key}" \\
         -F "agent_key=agent:{agent}:voice:us-east-1" -F "query={question}"
@@ -183,6 +225,11 @@ Ctrl-C stops it; everything said is kept in {data_dir}.
 def _say(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
 
 
 def run(settings: Settings, *, demo: bool) -> None:

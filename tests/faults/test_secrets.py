@@ -1,6 +1,7 @@
 """Canary secrets (RELIABILITY row 34): in no log, metric, error or answer, however a request goes wrong."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,7 +60,7 @@ async def everything_that_goes_wrong(server: ServerProcess) -> list[str]:
         f"/api/agents/{AGENT}/chat",
         f"/v1/nothing?key={SECRET_KEY}",
         f"/nothing/{WRONG_KEY}",
-        *(route.path.format(**dict.fromkeys(NAMES, "x")) for route in MANAGEMENT.router.routes),
+        *(re.sub(r"\{\w+}", "x", route.path) for route in MANAGEMENT.router.routes),
     ]
     async with aiohttp.ClientSession() as session:
         for headers in credentials:
@@ -68,9 +69,6 @@ async def everything_that_goes_wrong(server: ServerProcess) -> list[str]:
                     async with session.request(method, server.url + path, data=body, headers=headers) as response:
                         told.append(f"{response.headers} {await response.text()}")
     return told
-
-
-NAMES = ("agent_id", "conversation_id", "turn_id", "key_id", "deployment_id", "version")
 
 
 async def test_no_secret_is_in_an_answer_a_log_or_a_metric(guarded: ServerProcess) -> None:

@@ -61,6 +61,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         commands = process.folder / ".venv" / "bin"
         commands.parent.mkdir()
         commands.symlink_to(Path(sys.executable).parent)
+        (process.folder / "tests").symlink_to(ROOT / "tests")
         yield process
 
 
