@@ -37,12 +37,29 @@ class VendorChoice:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """Something that an agent can call; `parameters` is a JSON Schema. One of type client runs at the client."""
+    """Something that an agent can call; `parameters` is a JSON Schema. One of type client runs at the client.
+
+    Of an http tool, `url`, `query` and `body` hold `{placeholders}` for arguments, a header's value is a text or
+    `{"secret": name}`, and `response` names the parts of a JSON answer that the model is given. Of an mcp server,
+    `allow` names the tools that may be called. `timeout` is in seconds; a tool is called `per_turn` times in one turn
+    at the most, and `per_minute` times in one minute by its agent. `approval` auto asks a person where a tool writes.
+    """
 
     type: Literal["client", "http", "mcp", "builtin"]
     name: str = ""
     description: str = ""
     parameters: dict[str, Any] | None = None
+    method: str = "GET"
+    url: str = ""
+    query: dict[str, str] | None = None
+    headers: dict[str, Any] | None = None
+    body: Any = None
+    response: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    approval: Literal["auto", "never", "always"] = "auto"
+    timeout: float = 15.0
+    per_turn: int = 10
+    per_minute: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +70,7 @@ class AgentDefinition:
     instructions: str = ""
     on_disconnect: Literal["continue", "cancel"] = "continue"
     tools: tuple[Tool, ...] = ()
+    max_steps: int = 8
     public: bool = False
     strict_deployments: bool = False
     allow_system_prompt: bool = False
@@ -66,6 +84,11 @@ class AgentDefinition:
     def client_tools(self) -> tuple[Tool, ...]:
         """The tools that reach the client."""
         return tuple(tool for tool in self.tools if tool.type == "client")
+
+    @property
+    def server_tools(self) -> tuple[Tool, ...]:
+        """The tools that run here."""
+        return tuple(tool for tool in self.tools if tool.type != "client")
 
 
 @dataclass(frozen=True, slots=True)
