@@ -4,23 +4,27 @@ import asyncio
 import gzip
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from aiohttp import web
 
-from dragoman.adapters.egress import Bounds, GuardedPages
-from dragoman.ports.pages import Unfetchable
+from dragoman.adapters.egress import Egress
+from dragoman.adapters.guard import Resolve, resolved
+from dragoman.adapters.pages import GuardedPages
+from dragoman.ports.egress import Bounds, Unfetchable
+from tests.support.handling import handled
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Served = Callable[[Mapping[str, Handler | web.Response]], Awaitable[str]]
 
-SMALL = Bounds(body_bytes=10_000, seconds=0.5, redirects=5, site_seconds=5)
+SMALL = Bounds(body_bytes=10_000, seconds=0.5, redirects=5)
 
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     """Serves handlers, or the same response to all, by path; gives the address of the server."""
-    runners = []
+    servers = AsyncExitStack()
 
     async def serve(paths: Mapping[str, Handler | web.Response]) -> str:
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -29,23 +33,23 @@ async def served() -> AsyncIterator[Served]:
                 return web.Response(status=found.status, body=found.body, headers=found.headers)
             return await found(request) if found else web.Response(status=404)
 
-        runner = web.ServerRunner(web.Server(answer))
-        runners.append(runner)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+        return await servers.enter_async_context(handled(answer))
 
-    yield serve
-    for runner in runners:
-        await runner.cleanup()
+    async with servers:
+        yield serve
+
+
+@asynccontextmanager
+async def opened(bounds: Bounds = SMALL, resolve: Resolve = resolved) -> AsyncIterator[GuardedPages]:
+    egress = Egress(bounds, resolve)
+    yield GuardedPages(egress)
+    await egress.close()
 
 
 @pytest.fixture
 async def pages() -> AsyncIterator[GuardedPages]:
-    pages = GuardedPages(SMALL)
-    yield pages
-    await pages.close()
+    async with opened() as pages:
+        yield pages
 
 
 async def body_of(pages: GuardedPages, url: str) -> bytes:
@@ -122,12 +126,11 @@ async def test_what_is_encoded_in_another_way_or_badly_is_refused(
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 async def test_a_bomb_is_not_decoded_beyond_the_bound(served: Served, coding: str) -> None:
-    pages = GuardedPages(Bounds(seconds=5))
     bomb = (gzip.compress if coding == "gzip" else zlib.compress)(bytes(200 << 20))
     at = await served({"/": web.Response(body=bomb, headers={"Content-Encoding": coding})})
-    with pytest.raises(Unfetchable, match="larger than 10,485,760 bytes"):
-        await body_of(pages, f"{at}/")
-    await pages.close()
+    async with opened(Bounds(seconds=5)) as pages:
+        with pytest.raises(Unfetchable, match="larger than 10,485,760 bytes"):
+            await body_of(pages, f"{at}/")
 
 
 async def endless(request: web.Request) -> web.StreamResponse:
@@ -233,10 +236,9 @@ async def test_nobody_there_and_no_such_name_are_told_apart(pages: GuardedPages)
 
     with pytest.raises(Unfetchable, match="refuses connections"):
         await body_of(pages, "http://127.0.0.1:1/")
-    lost = GuardedPages(SMALL, unknown)
-    with pytest.raises(Unfetchable, match=r"absent\.test has no address"):
-        await body_of(lost, "http://absent.test/")
-    await lost.close()
+    async with opened(resolve=unknown) as lost:
+        with pytest.raises(Unfetchable, match=r"absent\.test has no address"):
+            await body_of(lost, "http://absent.test/")
 
 
 async def test_the_name_that_was_asked_for_is_told_to_the_server(served: Served) -> None:
@@ -247,6 +249,5 @@ async def test_the_name_that_was_asked_for_is_told_to_the_server(served: Served)
         return ["127.0.0.1"]
 
     port = (await served({"/": name})).rpartition(":")[2]
-    pages = GuardedPages(SMALL, resolve)
-    assert await body_of(pages, f"http://shop.test:{port}/") == f"shop.test:{port}".encode()
-    await pages.close()
+    async with opened(resolve=resolve) as pages:
+        assert await body_of(pages, f"http://shop.test:{port}/") == f"shop.test:{port}".encode()

@@ -6,9 +6,11 @@ import pytest
 from aiohttp import web
 
 from dragoman.adapters import sites
-from dragoman.adapters.egress import MAX_PAGES, Bounds, GuardedPages
+from dragoman.adapters.egress import Egress
+from dragoman.adapters.pages import MAX_PAGES, GuardedPages
 from dragoman.adapters.sites import MAX_LOCATIONS, permitted, sitemap_of
-from dragoman.ports.pages import Unfetchable
+from dragoman.ports.egress import Bounds, Unfetchable
+from tests.support.handling import handled
 
 NAMESPACE = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
 
@@ -34,34 +36,25 @@ class Site:
         self.paths = {"/robots.txt": 404, **paths}
 
 
-async def started() -> tuple[Site, web.ServerRunner]:
-    site = Site()
-    runner = web.ServerRunner(web.Server(site.answer))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    site.at = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    return site, runner
-
-
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    site, runner = await started()
-    yield site
-    await runner.cleanup()
+    site = Site()
+    async with handled(site.answer) as site.at:
+        yield site
 
 
 @pytest.fixture
 async def other() -> AsyncIterator[Site]:
-    site, runner = await started()
-    yield site
-    await runner.cleanup()
+    site = Site()
+    async with handled(site.answer) as site.at:
+        yield site
 
 
 @pytest.fixture
 async def pages() -> AsyncIterator[GuardedPages]:
-    pages = GuardedPages(Bounds(seconds=5))
-    yield pages
-    await pages.close()
+    egress = Egress(Bounds(seconds=5))
+    yield GuardedPages(egress)
+    await egress.close()
 
 
 def sitemap(*pages: str) -> str:

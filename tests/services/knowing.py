@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dragoman.ports.pages import Page, Unfetchable
+from dragoman.ports.egress import Unfetchable
+from dragoman.ports.pages import Page
 from dragoman.ports.parsers import Kind, Piece, Unreadable
 from dragoman.services.ingestion import Ingestion
 from dragoman.services.knowledge import Given, Knowledge
@@ -30,14 +31,17 @@ class Paragraphs:
 
 
 class Site:
-    """Pages by their address; an address that is not there cannot be fetched."""
+    """Pages by their address; an address that is not there cannot be fetched, those that are `refused` never."""
 
     def __init__(self) -> None:
+        self.refused: set[str] = set()
         self.pages: dict[str, str] = {}
         self.private: list[bool] = []
 
     async def fetch(self, url: str, *, allow_private: bool) -> Page:
         self.private.append(allow_private)
+        if url in self.refused:
+            raise Unfetchable("The address may not be reached", retriable=False)
         if url not in self.pages:
             raise Unfetchable("The address answered 404")
         return Page(url, "text/html", self.pages[url].encode())

@@ -140,6 +140,27 @@ async def test_a_website_of_which_no_page_can_be_had_is_tried_again_and_says_why
     assert (found.state, found.error) == ("queued", "The address answered 404")
 
 
+async def test_a_website_that_may_never_be_reached_has_failed_and_says_why(world: World, knowing: Knowing) -> None:
+    knowing.site.refused = {"https://example.com/"}
+    (site,) = await knowing.learn(Given(type="website", title="Help", url="https://example.com/"))
+    found = await kept(world, site)
+    assert (found.state, found.error) == ("failed", "The address may not be reached")
+
+
+async def test_a_website_of_which_one_page_may_come_later_is_tried_again(
+    world: World, knowing: Knowing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = ["https://example.com/away", "https://example.com/refused"]
+
+    async def listed(url: str, *, allow_private: bool) -> list[str]:
+        return pages
+
+    monkeypatch.setattr(knowing.site, "pages_of", listed)
+    knowing.site.refused = {pages[1]}
+    (site,) = await knowing.learn(Given(type="website", title="Help", url="https://example.com/"))
+    assert (await kept(world, site)).state == "queued"
+
+
 async def test_an_agent_that_is_gone_fails_its_documents(
     world: World, knowing: Knowing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from urllib.robotparser import RobotFileParser
 from xml.parsers import expat
 
 from dragoman.adapters.parsing.text import decoded, has_document_type
-from dragoman.ports.pages import Unfetchable
+from dragoman.ports.egress import Unfetchable
 
 AGENT = "Dragoman"
 MAX_LOCATIONS = 1_000

@@ -2,17 +2,25 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from dragoman.core.handover import HandoverRule
+
 Provider = Literal["openai", "embedded", "scripted"]
+# What the address of a model may lead to where a tenant named it: public networks alone, or private ones as well.
+Guard = Literal["public", "private"]
 
 EMBEDDED_MODEL = "qwen2.5-coder-0.5b-instruct"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """Which model answers, and how it is asked. `api_key_env` is the NAME of an environment variable."""
+    """Which model answers, and how it is asked. `api_key_env` is the NAME of an environment variable.
+
+    Without a `guard`, `base_url` is the operator's and leads wherever it leads.
+    """
 
     provider: Provider = "embedded"
     name: str = EMBEDDED_MODEL
@@ -23,16 +31,18 @@ class ModelChoice:
     context_tokens: int = 8192
     path: str | None = None
     script: tuple[Any, ...] = ()
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VendorChoice:
-    """Which embedder or transcriber works for an agent. `api_key_env` is the NAME of an environment variable."""
+    """Which embedder or transcriber works for an agent; its fields mean what they mean for a model."""
 
     provider: Literal["embedded", "openai"] = "embedded"
     name: str | None = None
     base_url: str | None = None
     api_key_env: str | None = None
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,8 @@ class AgentDefinition:
     on_disconnect: Literal["continue", "cancel"] = "continue"
     tools: tuple[Tool, ...] = ()
     max_steps: int = 8
+    approval_timeout: float = 3600.0
+    handover: HandoverRule | None = None
     public: bool = False
     strict_deployments: bool = False
     allow_system_prompt: bool = False
@@ -79,6 +91,24 @@ class AgentDefinition:
     transcriber: VendorChoice = VendorChoice()
     fallback: str = ""
     min_confidence: float = 0.0
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Where its model, its embedder and its transcriber are asked, as far as it says so."""
+        return frozenset(each.base_url for each in (self.model, self.embedder, self.transcriber) if each.base_url)
+
+    def guarded(self, guard: Guard, lent: Collection[str]) -> "AgentDefinition":
+        """The same with a guard on every address but those that are `lent`."""
+
+        def on(address: str | None) -> Guard | None:
+            return None if address is None or address in lent else guard
+
+        return replace(
+            self,
+            model=replace(self.model, guard=on(self.model.base_url)),
+            embedder=replace(self.embedder, guard=on(self.embedder.base_url)),
+            transcriber=replace(self.transcriber, guard=on(self.transcriber.base_url)),
+        )
 
     @property
     def client_tools(self) -> tuple[Tool, ...]:

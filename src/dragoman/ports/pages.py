@@ -14,10 +14,6 @@ class Page:
     body: bytes
 
 
-class Unfetchable(Exception):
-    """The address may not be fetched, or did not answer well. The message is for its owner."""
-
-
 class Pages(Protocol):
     """The way out to pages. `allow_private`, which operators grant, lets it reach private networks too."""
 
@@ -37,8 +33,4 @@ class Pages(Protocol):
         Raises:
             Unfetchable: as `fetch`, and where no page is left.
         """
-        ...
-
-    async def close(self) -> None:
-        """Close every connection; fetches in hand fail."""
         ...

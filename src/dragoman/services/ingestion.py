@@ -15,9 +15,10 @@ from dragoman.core.agents import VendorChoice
 from dragoman.core.clock import now_us
 from dragoman.core.errors import DragomanError, Unavailable
 from dragoman.core.knowledge import SourceType, Step, windows
+from dragoman.ports.egress import Unfetchable
 from dragoman.ports.embedders import EmbedderError, Embedders
 from dragoman.ports.knowledge import NewChunk, Superseded, Work
-from dragoman.ports.pages import Page, Pages, Unfetchable
+from dragoman.ports.pages import Page, Pages
 from dragoman.ports.parsers import Kind, Parsers, Piece, Unreadable, kind_of
 from dragoman.ports.store import Store
 
@@ -108,7 +109,7 @@ class Ingestion:
         except (Unreadable, Unfetchable, DragomanError) as error:
             if isinstance(error, Unavailable):
                 raise
-            await self._fail(work, str(error), again=isinstance(error, Unfetchable))
+            await self._fail(work, str(error), again=_may_pass(error))
         except (_Later, EmbedderError) as error:
             retriable = not isinstance(error, EmbedderError) or error.retriable
             said = str(error) if isinstance(error, _Later) else "The embedder could not be used"
@@ -160,7 +161,9 @@ class Ingestion:
                 page = await self._pages.fetch(address, allow_private=private)
                 pieces += await self._parse(work, _kind_of(page), page.body, noted=False)
             except (Unfetchable, Unreadable) as error:
-                problem = error
+                # Of several, one that may pass is told: with it another try may find something.
+                if not _may_pass(problem):
+                    problem = error
                 _log.warning("page_left_out", document_id=work.document.id, url=address, error=str(error))
         if not pieces:
             raise problem
@@ -201,6 +204,11 @@ class Ingestion:
                 known |= {digest: b"".join(itertools.islice(vectors, len(each))) for digest, each in told.items()}
             chunks = [NewChunk(at, pieces[at].title, pieces[at].text, hashes[at], known[hashes[at]]) for at in together]
             await self._store.documents.add_chunks(work, name, chunks, len(pieces), now_us())
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether fetching once more may go better."""
+    return isinstance(error, Unfetchable) and error.retriable
 
 
 def _windows(kind: SourceType, text: str) -> list[str]:

@@ -7,12 +7,17 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from dragoman.core.agents import VendorChoice
+from dragoman.adapters.guard import GuardedSessions, Resolve, resolved
+from dragoman.core.agents import Guard, VendorChoice
+from dragoman.ports.egress import Unfetchable
 from dragoman.ports.embedders import EmbedderError
 
 TIMEOUT_SECONDS = 30.0
 ANSWER_CAP = 64 * 1024 * 1024
 BATCH = 64
+# A compressed answer says nothing of its size before it is decoded.
+_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "dragoman"}
+_TIMEOUT = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
 _RETRIABLE = frozenset((408, 425, 429))
 
 
@@ -31,8 +36,9 @@ _answer = msgspec.json.Decoder(_Answer)
 class OpenAIEmbedder:
     """The provider `openai`: ``POST {base_url}/embeddings``."""
 
-    def __init__(self) -> None:
+    def __init__(self, resolve: Resolve = resolved) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._guarded = GuardedSessions(timeout=_TIMEOUT, headers=_HEADERS, resolve=resolve)
 
     async def embed(self, choice: VendorChoice, texts: Sequence[str]) -> Sequence[bytes]:
         import numpy as np
@@ -43,7 +49,7 @@ class OpenAIEmbedder:
         if choice.api_key_env is not None:
             headers["Authorization"] = f"Bearer {os.environ.get(choice.api_key_env, '')}"
         asked = {"model": choice.name, "input": list(texts), "encoding_format": "float"}
-        answer = await self._ask(f"{choice.base_url.rstrip('/')}/embeddings", headers, asked)
+        answer = await self._ask(f"{choice.base_url.rstrip('/')}/embeddings", choice.guard, headers, asked)
         if len(answer.data) != len(texts):
             raise EmbedderError(f"the embedder gave {len(answer.data)} vectors for {len(texts)} texts")
         packed = []
@@ -64,14 +70,15 @@ class OpenAIEmbedder:
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+        await self._guarded.close()
 
-    async def _ask(self, url: str, headers: dict[str, str], asked: dict[str, Any]) -> _Answer:
+    async def _ask(self, url: str, guard: Guard | None, headers: dict[str, str], asked: dict[str, Any]) -> _Answer:
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False)
+            self._session = aiohttp.ClientSession(timeout=_TIMEOUT, headers=_HEADERS, trust_env=False)
         try:
-            async with self._session.post(
-                url, data=msgspec.json.encode(asked), headers={**headers, "Content-Type": "application/json"}
+            session = self._guarded.to(url, guard) if guard else self._session
+            async with session.post(
+                url, data=msgspec.json.encode(asked), headers=headers, allow_redirects=False
             ) as response:
                 body = await response.content.read(ANSWER_CAP + 1)
                 while len(body) <= ANSWER_CAP and (more := await response.content.read(ANSWER_CAP)):
@@ -79,6 +86,8 @@ class OpenAIEmbedder:
                 if response.status != 200:
                     retriable = response.status >= 500 or response.status in _RETRIABLE
                     raise EmbedderError(f"the embedder answered {response.status}", retriable=retriable)
+        except Unfetchable as error:
+            raise EmbedderError(f"the embedder may not be asked: {error}", retriable=False) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise EmbedderError(f"the embedder cannot be reached: {type(error).__name__}") from error
         if len(body) > ANSWER_CAP:

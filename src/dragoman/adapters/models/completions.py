@@ -1,6 +1,6 @@
 """The wire of OpenAI's chat completions: a request as bytes, an answer out of bytes. Knows no connection."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -57,6 +57,16 @@ class _StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool
 
 
+class _NamedSchema(msgspec.Struct, frozen=True):
+    schema: Mapping[str, Any]
+    name: str = "answer"
+
+
+class _ResponseFormat(msgspec.Struct, frozen=True):
+    json_schema: _NamedSchema
+    type: str = "json_schema"
+
+
 class _Request(msgspec.Struct, omit_defaults=True):
     model: str
     messages: Sequence[PromptMessage | _Calling | _Result]
@@ -65,6 +75,7 @@ class _Request(msgspec.Struct, omit_defaults=True):
     temperature: float | None = None
     max_tokens: int | None = None
     tools: list[_OfferedTool] | None = None
+    response_format: _ResponseFormat | None = None
 
 
 # Three of these are made for every token. They are in no cycle, so the collector need not follow them.
@@ -97,8 +108,13 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Completion)
 
 
-def encode_request(choice: ModelChoice, prompt: Sequence[PromptMessage], tools: Sequence[Tool]) -> bytes:
-    """The body that asks for a streamed answer."""
+def encode_request(
+    choice: ModelChoice,
+    prompt: Sequence[PromptMessage],
+    tools: Sequence[Tool],
+    schema: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The body that asks for a streamed answer, bound to a JSON Schema where one is given."""
     return _encoder.encode(
         _Request(
             choice.name,
@@ -108,6 +124,7 @@ def encode_request(choice: ModelChoice, prompt: Sequence[PromptMessage], tools: 
             choice.temperature,
             choice.max_tokens,
             [_offered(tool) for tool in tools] or None,
+            _ResponseFormat(_NamedSchema(schema)) if schema is not None else None,
         )
     )
 

@@ -9,9 +9,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from io import BytesIO
+from typing import Any
 
 import aiohttp
 
+from dragoman.adapters.guard import GuardedSessions, Resolve, resolved
 from dragoman.adapters.models.completions import (
     MAX_ANSWER_BYTES,
     MAX_ERROR_CHARACTERS,
@@ -21,8 +23,9 @@ from dragoman.adapters.models.completions import (
     too_large,
     whole_answer,
 )
-from dragoman.core.agents import ModelChoice, Tool
+from dragoman.core.agents import Guard, ModelChoice, Tool
 from dragoman.core.prompt import PromptMessage
+from dragoman.ports.egress import Unfetchable
 from dragoman.ports.models import ModelError, ModelPart
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -37,6 +40,8 @@ LARGE_BODY_BYTES = 1 << 20
 _USERINFO = re.compile("//[^/@]*@")
 # The last is what aiohttp says where the server names no type.
 _STREAM_TYPES = ("text/event-stream", "text/plain", "application/octet-stream")
+# The turn has time-outs of its own.
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
 _HEADERS = {
     "Content-Type": "application/json",
     "Accept": "text/event-stream",
@@ -52,19 +57,21 @@ class OpenAIModels:
     `force_close` opens a connection for each request: for a server that hangs up after an answer without saying so.
     """
 
-    def __init__(self, *, force_close: bool = False) -> None:
+    def __init__(self, *, force_close: bool = False, resolve: Resolve = resolved) -> None:
         self._force_close = force_close
         self._session: aiohttp.ClientSession | None = None
+        self._guarded = GuardedSessions(timeout=_TIMEOUT, headers=_HEADERS, resolve=resolve)
 
     def stream(
         self, choice: ModelChoice, prompt: Sequence[PromptMessage], tools: Sequence[Tool] = ()
     ) -> AsyncGenerator[Sequence[ModelPart], None]:
         """One attempt at an answer, as `ports.models.Models` says."""
-        return self.stream_from(choice.base_url or DEFAULT_BASE_URL, choice, prompt, tools=tools)
+        return self.stream_from(choice.base_url or DEFAULT_BASE_URL, choice, prompt, tools=tools, guard=choice.guard)
 
     def upstream(self, choice: ModelChoice) -> str:
-        """The server's base URL, without a credential that may be in it."""
-        return _USERINFO.sub("//", choice.base_url or DEFAULT_BASE_URL).rstrip("/")
+        """The server's base URL, without a credential that may be in it; one that is guarded is another."""
+        address = _USERINFO.sub("//", choice.base_url or DEFAULT_BASE_URL).rstrip("/")
+        return f"{choice.guard} {address}" if choice.guard else address
 
     async def stream_from(
         self,
@@ -73,8 +80,12 @@ class OpenAIModels:
         prompt: Sequence[PromptMessage],
         headers: Mapping[str, str] | None = None,
         tools: Sequence[Tool] = (),
+        guard: Guard | None = None,
+        schema: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[Sequence[ModelPart], None]:
         """One attempt at the server at `base_url`, with `headers` beside our own; otherwise as `stream`.
+
+        With a `schema` the answer is JSON that fits it.
 
         Raises:
             ModelError: as `ports.models.Models` says.
@@ -82,8 +93,8 @@ class OpenAIModels:
         response: aiohttp.ClientResponse | None = None
         whole = False
         try:
-            body = encode_request(choice, prompt, tools)
-            response = await self._ask(base_url, body, {**_authorization(choice), **(headers or {})})
+            body = encode_request(choice, prompt, tools, schema)
+            response = await self._ask(base_url, guard, body, {**_authorization(choice), **(headers or {})})
             if response.content_type == "application/json":
                 # The server took no notice of `stream`.
                 parts = whole_answer(await _read_body(response))
@@ -100,7 +111,7 @@ class OpenAIModels:
                     yield parts
             if answer.failure:
                 raise answer.failure
-        except (aiohttp.NonHttpUrlClientError, ValueError) as error:
+        except (aiohttp.NonHttpUrlClientError, Unfetchable, ValueError) as error:
             raise ModelError(f"the model cannot be asked: {error}", retriable=False) from error
         except (aiohttp.ClientError, OSError) as error:
             raise ModelError(f"the connection to the model failed: {type(error).__name__}: {error}") from error
@@ -113,12 +124,17 @@ class OpenAIModels:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        await self._guarded.close()
 
-    async def _ask(self, base_url: str, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _ask(
+        self, base_url: str, guard: Guard | None, body: bytes, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        url = f"{base_url.rstrip('/')}/chat/completions"
         if self._session is None:
             self._session = self._open_session()
-        response = await self._session.post(
-            f"{base_url.rstrip('/')}/chat/completions",
+        session = self._guarded.to(url, guard) if guard else self._session
+        response = await session.post(
+            url,
             data=body if len(body) <= LARGE_BODY_BYTES else BytesIO(body),
             headers=headers,
             allow_redirects=False,
@@ -143,7 +159,7 @@ class OpenAIModels:
             ),
             # One pool serves all tenants: a cookie of one answer must not go out with another's request.
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            timeout=_TIMEOUT,
             headers=_HEADERS,
         )
 

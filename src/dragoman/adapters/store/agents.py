@@ -34,6 +34,10 @@ PUBLISH = """UPDATE agents
         updated_at = :now
     WHERE id = :agent_id AND tenant_id = :tenant_id"""
 FROM_MANIFEST = "SELECT 1 FROM agents WHERE id = :agent_id AND tenant_id = :tenant_id AND managed = 'manifest'"
+LENDING = """SELECT v.definition FROM agents a
+    JOIN agent_versions v ON v.agent_id = a.id AND v.version = a.version AND v.tenant_id = :tenant_id
+    WHERE a.tenant_id = :tenant_id AND a.managed = 'manifest' AND a.deleted_at IS NULL"""
+MAY_REACH_PRIVATE = "SELECT 1 FROM tenants WHERE id = :tenant_id AND allow_private = 1"
 # The slug of a deleted agent is free for another: until somebody names the agent by its id again, its own has the id
 # behind it, and no slug that can be asked for has this sign.
 TOMBSTONE = "~"
@@ -94,6 +98,7 @@ class Definitions:
             found = await transaction.one(DEFINITION, wanted)
             definition = _decoder.decode(found[0]) if found else AgentDefinition()
             self._decoded[agent_id, version] = definition
+        definition = await _guarded(transaction, tenant_id, agent_id, definition)
         price = await transaction.one(PRICE, {"model": definition.model.name})
         knows = await transaction.one(KNOWS, {"agent_id": agent_id, "tenant_id": tenant_id}) is not None
         agent = Agent(agent_id, tenant_id, slug, name, version, definition, knows)
@@ -167,10 +172,11 @@ class Agents:
 
     async def definitions(self, tenant_id: str) -> Sequence[tuple[Agent, Mapping[str, Any]]]:
         async def job(transaction: Transaction) -> list[tuple[Agent, Mapping[str, Any]]]:
-            return [
-                (Agent(agent_id, tenant_id, slug, name, version, _decoder.decode(text)), json.loads(text))
-                for agent_id, slug, name, version, text in await transaction.all(ALL, {"tenant_id": tenant_id})
-            ]
+            found = []
+            for agent_id, slug, name, version, text in await transaction.all(ALL, {"tenant_id": tenant_id}):
+                definition = await _guarded(transaction, tenant_id, agent_id, _decoder.decode(text))
+                found.append((Agent(agent_id, tenant_id, slug, name, version, definition), json.loads(text)))
+            return found
 
         return await self._database.read(job)
 
@@ -204,6 +210,22 @@ class Agents:
             return [(str(row[0]), str(row[1]), str(row[2])) for row in rows]
 
         return await self._database.read(job)
+
+
+async def _guarded(
+    transaction: Transaction, tenant_id: str, agent_id: str, definition: AgentDefinition
+) -> AgentDefinition:
+    """A definition with a guard on the addresses that are its tenant's word, and not that of the tenant's manifests.
+
+    It is decided as the definition is read: what a manifest lends, or takes back, holds for what stands there already.
+    """
+    ours = {"tenant_id": tenant_id, "agent_id": agent_id}
+    if not definition.addresses or await transaction.one(FROM_MANIFEST, ours):
+        return definition
+    lending = [_decoder.decode(text) for (text,) in await transaction.all(LENDING, {"tenant_id": tenant_id})]
+    lent = {address for each in lending for address in each.addresses}
+    private = await transaction.one(MAY_REACH_PRIVATE, {"tenant_id": tenant_id})
+    return definition.guarded("private" if private else "public", lent)
 
 
 async def find_row(transaction: Transaction, tenant_id: str, reference: str) -> Row | None:

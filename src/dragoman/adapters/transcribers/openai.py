@@ -6,12 +6,14 @@ import aiohttp
 import msgspec
 import structlog
 
+from dragoman.adapters.guard import GuardedSessions, Resolve, resolved
 from dragoman.adapters.models.completions import may_succeed_later
 from dragoman.adapters.models.openai import DEFAULT_BASE_URL
 from dragoman.adapters.transcribers.examiner import NOTHING_SAID, Examiner
 from dragoman.core.agents import VendorChoice
 from dragoman.core.commands import Recording
 from dragoman.core.errors import Invalid, ModelFailed, Unavailable
+from dragoman.ports.egress import Unfetchable
 from dragoman.ports.transcribers import Transcript
 
 DEFAULT_MODEL = "whisper-1"
@@ -21,6 +23,8 @@ MOST_ANSWER_BYTES = 1 << 20
 RETRY_SECONDS = 5
 MOST_ERROR_CHARACTERS = 500
 
+_TIMEOUT = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "dragoman"}
 _FAILED = "The transcriber could not do it"
 
 _log = structlog.get_logger(__name__)
@@ -36,9 +40,10 @@ _answer = msgspec.json.Decoder(_Answer)
 class OpenAITranscribers:
     """The provider `openai`: asks the server of the choice; what it is sent has been examined here."""
 
-    def __init__(self, examiner: Examiner) -> None:
+    def __init__(self, examiner: Examiner, resolve: Resolve = resolved) -> None:
         self._examiner = examiner
         self._session: aiohttp.ClientSession | None = None
+        self._guarded = GuardedSessions(timeout=_TIMEOUT, headers=_HEADERS, resolve=resolve)
 
     async def transcribe(self, choice: VendorChoice, recording: Recording) -> Transcript:
         """What a recording says, as `ports.transcribers.Transcribers` tells."""
@@ -72,19 +77,19 @@ class OpenAITranscribers:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        await self._guarded.close()
 
     async def _asked(self, choice: VendorChoice, form: aiohttp.FormData) -> tuple[int, bytes]:
         """The status and the body that the server answers with."""
         headers = _authorization(choice)
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS),
-                headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "dragoman"},
+                cookie_jar=aiohttp.DummyCookieJar(), timeout=_TIMEOUT, headers=_HEADERS
             )
         url = f"{(choice.base_url or DEFAULT_BASE_URL).rstrip('/')}/audio/transcriptions"
         try:
-            async with self._session.post(url, data=form, headers=headers, allow_redirects=False) as response:
+            session = self._guarded.to(url, choice.guard) if choice.guard else self._session
+            async with session.post(url, data=form, headers=headers, allow_redirects=False) as response:
                 body = bytearray()
                 while received := await response.content.readany():
                     body += received
@@ -92,7 +97,7 @@ class OpenAITranscribers:
                         _log.warning("transcriber_said_too_much")
                         raise ModelFailed(_FAILED)
                 return response.status, bytes(body)
-        except (aiohttp.NonHttpUrlClientError, ValueError) as error:
+        except (aiohttp.NonHttpUrlClientError, Unfetchable, ValueError) as error:
             _log.warning("transcriber_cannot_be_asked", error=str(error))
             raise ModelFailed(_FAILED) from error
         except (aiohttp.ClientError, OSError) as error:
