@@ -4,13 +4,16 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from dragoman.settings import Settings, SettingsError, load
+from dragoman.commands import secrets, tools, webhooks
+from dragoman.commands.asking import AsJson, Group, Tenant, fail, operate, settings
+from dragoman.settings import SettingsError
 
 app = typer.Typer(
+    cls=Group,
     help="One server that speaks five published Chat APIs over one durable core.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -18,55 +21,11 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="Credentials of a tenant.", no_args_is_help=True)
 models = typer.Typer(help="Weights of the models that come along.", no_args_is_help=True)
-app.add_typer(keys, name="keys")
-app.add_typer(models, name="models")
-
-Tenant = Annotated[str, typer.Option("--tenant", help="The tenant's id.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
-
-
-def fail(message: str, status: int = 1) -> NoReturn:
-    """Say what went wrong in one line and leave."""
-    typer.echo(f"dragoman: {' '.join(message.split())}", err=True)
-    raise typer.Exit(status)
-
-
-def settings() -> Settings:
-    """The settings, or one line about the wrong one."""
-    try:
-        return load()
-    except SettingsError as error:
-        fail(str(error))
-
-
-def operate(verb: str, **arguments: Any) -> Any:
-    """Have an operator's verb done: by the running server where one holds the database file, else here."""
-    from dragoman.core.errors import DragomanError
-    from dragoman.ports.store import StoreUnusable
-    from dragoman.server.control import Refused, ask
-
-    chosen = settings()
-    try:
-        if chosen.on_sqlite:
-            try:
-                return ask(chosen.control_socket, verb, arguments)
-            except ConnectionError:
-                pass  # no server runs: the file is ours to open
-        return asyncio.run(_operate_here(chosen, verb, arguments))
-    except (Refused, DragomanError, StoreUnusable, SettingsError, OSError) as error:
-        fail(str(error))
-
-
-async def _operate_here(chosen: Settings, verb: str, arguments: dict[str, Any]) -> Any:
-    from dragoman.adapters.store import open_store
-    from dragoman.app import make_operator
-
-    store = await open_store(chosen.database)
-    try:
-        operator, _ = make_operator(chosen, store)
-        return await operator.do(verb, arguments)
-    finally:
-        await store.close()
+app.add_typer(keys, name="keys", cls=Group)
+app.add_typer(models, name="models", cls=Group)
+app.add_typer(secrets.group, name="secrets", cls=Group)
+app.add_typer(tools.group, name="tools", cls=Group)
+app.add_typer(webhooks.group, name="webhooks", cls=Group)
 
 
 @app.command()
@@ -99,15 +58,12 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
 ) -> None:
     """Bring tenants, keys and agents to what manifests say."""
-    try:
-        texts = [(str(file), file.read_text(), str(file.resolve().parent)) for file in files]
-    except (OSError, UnicodeDecodeError) as error:
-        fail(str(error))
-    done = operate("apply", texts=texts, dry_run=dry_run)
+    done = operate("apply", texts=[_manifest(file) for file in files], dry_run=dry_run)
     for note in done.pop("notes"):
         typer.echo(f"note: {note}", err=True)
+    secrets_made = done.pop("webhooks")
     if as_json:
-        typer.echo(json.dumps(done))
+        typer.echo(json.dumps({**done, "webhooks": secrets_made} if secrets_made else done))
         return
     for outcome in ("created", "updated", "unchanged"):
         for what in done[outcome]:
@@ -115,6 +71,8 @@ def apply(
     for key in done["keys"]:
         if "value" in key:
             typer.echo(f"key {key['tenant']}/{key['name']}, shown this once: {key['value']}")
+    for each in secrets_made:
+        typer.echo(f"webhook {each['tenant']} {each['url']}, its secret shown this once: {each['secret']}")
 
 
 @app.command()
@@ -179,6 +137,8 @@ def evaluate(
     from dragoman.ports.store import StoreUnusable
     from dragoman.server.control import Refused
 
+    if plot is not None and not answers:
+        fail("--plot draws answers: leave --no-answers out", 2)
     try:
         asked = asking.read_questions(file, half)
         everything, least = asyncio.run(asking.evaluate(settings(), agent, tenant, asked, answered=answers))
@@ -187,9 +147,22 @@ def evaluate(
     except (Refused, DragomanError, StoreUnusable, SettingsError, OSError) as error:
         fail(str(error))
     found = report(everything, least)
-    typer.echo(asking.document(found, everything) if as_json else asking.table(found, least))
+    if as_json:
+        typer.echo(asking.document(found, everything, answered=answers))
+    else:
+        typer.echo(asking.table(found, least, answered=answers))
     if plot is not None:
         asking.plot(found.bins, plot)
+
+
+def _manifest(file: Path) -> tuple[str, str, str]:
+    """A manifest's name, its text, and the folder that its paths are taken from."""
+    try:
+        return str(file), file.read_text(encoding="utf-8"), str(file.resolve().parent)
+    except UnicodeDecodeError:
+        fail(f"{file} is no text in UTF-8")
+    except OSError as error:
+        fail(f"{file} cannot be read: {error.strerror}")
 
 
 def _spelled(read: Callable[[str], int], text: str) -> None:

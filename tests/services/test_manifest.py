@@ -66,6 +66,18 @@ def test_an_empty_manifest_says_nothing() -> None:
         (spelled(agents=[agent(deployments=[{"channel": "voice"}])]), "tenants[0].agents[0].deployments[0]: "),
         (spelled(agents=[agent(tools=[{"type": "magic"}])]), "tenants[0].agents[0].tools[0].type: "),
         (spelled(webhooks=[{"url": "ftp://x"}]), "tenants[0].webhooks[0].url: "),
+        (
+            spelled(webhooks=[{"url": "http://x", "events": ["message.read"]}]),
+            "tenants[0].webhooks[0].events: There is no",
+        ),
+        (
+            spelled(webhooks=[{"url": "http://x", "secret": "whsec_c2hvcnQ="}]),
+            "tenants[0].webhooks[0].secret: A webhook's",
+        ),
+        (
+            spelled(webhooks=[{"url": "http://x"}, {"url": "http://x"}]),
+            "tenants[0].webhooks[1]: 'http://x' is there twice",
+        ),
         (spelled(egress={"allow_private": "yes"}), "tenants[0].egress.allow_private: Expected `bool`"),
         (yaml.safe_dump({"tenants": [{"id": "a b"}]}), "tenants[0].id: "),
         (yaml.safe_dump({"models": [{"name": "x"}]}), "models[0]: Object missing required field `credits_per_turn`"),

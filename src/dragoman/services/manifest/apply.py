@@ -16,18 +16,23 @@ from dragoman.core.tenants import Tenant as CoreTenant
 from dragoman.ports.store import Store
 from dragoman.services.access import Access, NewKey
 from dragoman.services.knowledge import Given, Knowledge
-from dragoman.services.manifest.format import Agent, Key, Manifest, ManifestError, Tenant, definition_of
+from dragoman.services.manifest.format import Agent, Key, Manifest, ManifestError, Tenant, Webhook, definition_of
 from dragoman.services.manifest.given import document_id, read_gifts
+from dragoman.services.webhooks import Webhooks
 
 
 @dataclass(slots=True)
 class Applied:
-    """What was done, thing by thing; a key's value is there only where it has just been made."""
+    """What was done, thing by thing; a key's value is there only where it has just been made.
+
+    `webhooks` are those whose secrets have just been made here, with them.
+    """
 
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     keys: list[dict[str, str]] = field(default_factory=list)
+    webhooks: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def note(self, outcome: str, what: str) -> None:
@@ -36,7 +41,7 @@ class Applied:
 
     def add(self, done: "Applied") -> None:
         """Enter all that is in another."""
-        for name in ("created", "updated", "unchanged", "keys", "notes"):
+        for name in ("created", "updated", "unchanged", "keys", "webhooks", "notes"):
             getattr(self, name).extend(getattr(done, name))
 
 
@@ -44,12 +49,18 @@ class Manifests:
     """Applies and exports manifests. `check_model` raises ValueError for a choice that its provider cannot use."""
 
     def __init__(
-        self, store: Store, access: Access, knowledge: Knowledge, check_model: Callable[[ModelChoice], None]
+        self,
+        store: Store,
+        access: Access,
+        knowledge: Knowledge,
+        check_model: Callable[[ModelChoice], None],
+        webhooks: Webhooks,
     ) -> None:
         self._store = store
         self._knowledge = knowledge
         self._access = access
         self._check_model = check_model
+        self._webhooks = webhooks
 
     async def apply(self, manifest: Manifest, folder: Path) -> Applied:
         """Make everything that the manifest names what it says. Nothing is deleted; a second time changes nothing.
@@ -67,7 +78,7 @@ class Manifests:
             outcome = await self._store.tenants.set_price(price.name, price.credits_per_turn)
             applied.note(outcome, f"price {price.name}")
         for tenant, given in zip(manifest.tenants, gifts, strict=True):
-            await self._apply_tenant(tenant, given, applied)
+            await self._apply_tenant(tenant, given, folder, applied)
         return applied
 
     def _check_models(self, manifest: Manifest) -> None:
@@ -78,7 +89,9 @@ class Manifests:
                 except ValueError as error:
                     raise ManifestError(f"tenants[{at}].agents[{index}].model: {error}") from error
 
-    async def _apply_tenant(self, tenant: Tenant, gifts: Sequence[Sequence[Given]], applied: Applied) -> None:
+    async def _apply_tenant(
+        self, tenant: Tenant, gifts: Sequence[Sequence[Given]], folder: Path, applied: Applied
+    ) -> None:
         limits = tenant.limits
         wanted = CoreTenant(
             tenant.id,
@@ -94,7 +107,7 @@ class Manifests:
         agents = Applied()
         slugs: dict[str, str] = {}
         for agent, given in zip(tenant.agents, gifts, strict=True):
-            await self._apply_agent(tenant, agent, given, agents, slugs)
+            await self._apply_agent(tenant, agent, given, folder, agents, slugs)
         if tenant.default_agent is not None:
             default = await self._set_default(tenant, tenant.default_agent, slugs)
             if outcome == "unchanged" and before is not None and before.default_agent_id != default:
@@ -103,14 +116,28 @@ class Manifests:
         applied.add(agents)
         for key in tenant.keys:
             await self._apply_key(tenant.id, key, applied)
-        if tenant.webhooks:
-            applied.notes.append(f"tenant {tenant.id}: webhooks are not delivered by this version and were not stored")
+        for webhook in tenant.webhooks:
+            await self._apply_webhook(wanted, webhook, applied)
+
+    async def _apply_webhook(self, tenant: CoreTenant, webhook: Webhook, applied: Applied) -> None:
+        outcome, secret = await self._webhooks.bring_to(
+            tenant.id, webhook.url, webhook.events, webhook.secret, allow_private=tenant.allow_private
+        )
+        applied.note(outcome, f"webhook {tenant.id}/{webhook.url}")
+        if secret is not None:
+            applied.webhooks.append({"tenant": tenant.id, "url": webhook.url, "secret": secret})
 
     async def _apply_agent(
-        self, tenant: Tenant, agent: Agent, gifts: Sequence[Given], applied: Applied, slugs: dict[str, str]
+        self,
+        tenant: Tenant,
+        agent: Agent,
+        gifts: Sequence[Given],
+        folder: Path,
+        applied: Applied,
+        slugs: dict[str, str],
     ) -> None:
         kept, outcome = await self._store.agents.put(
-            tenant.id, agent.id, agent.slug, agent.name, definition_of(agent), now_us()
+            tenant.id, agent.id, agent.slug, agent.name, definition_of(agent, folder), now_us()
         )
         slugs[kept.slug] = kept.id
         what = f"agent {tenant.id}/{kept.slug}"
@@ -124,8 +151,6 @@ class Manifests:
             identity = document_id(kept.id, given)
             _, done = await self._knowledge.add(tenant.id, kept.id, given, document_id=identity, managed="manifest")
             applied.note(done, f"document {tenant.id}/{kept.slug}/{given.title}")
-        if unused := sorted({f"{tool.type} tools" for tool in agent.tools if tool.type != "client"}):
-            applied.notes.append(f"{what}: {' and '.join(unused)} are kept but not used by this version")
 
     async def _set_default(self, tenant: Tenant, reference: str, slugs: dict[str, str]) -> str:
         agent_id = slugs.get(reference)
@@ -190,6 +215,11 @@ class Manifests:
         found["keys"] = _exported_keys(await self._store.keys.all(tenant.id))
         if tenant.allow_private:
             found["egress"] = {"allow_private": True}
+        webhooks = [each for each in await self._webhooks.all(tenant.id) if each.managed != "listen"]
+        if webhooks:
+            found["webhooks"] = [
+                {"url": each.url, **({"events": list(each.events)} if each.events else {})} for each in webhooks[::-1]
+            ]
         found["agents"] = []
         for agent, definition in agents:
             deployments = [

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,9 +11,12 @@ import yaml
 from msgspec import Meta
 
 from dragoman.core.agents import EMBEDDED_MODEL, slugify
-from dragoman.core.errors import DragomanError
+from dragoman.core.errors import DragomanError, Invalid
+from dragoman.core.handover import HandoverRule
 from dragoman.core.text import can_be_kept
 from dragoman.core.visitors import is_origin
+from dragoman.core.webhooks import check_events, secret_bytes
+from dragoman.services.manifest.tools import Tool, problems
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 TenantId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -113,18 +117,14 @@ class Knowledge(_Strict, frozen=True):
     url: Url | None = None
 
 
-class Tool(_Strict, frozen=True):
-    """Something that an agent can call."""
+class Handover(_Strict, frozen=True):
+    """When an agent hands a conversation to a person, and what it says then; times in seconds."""
 
-    type: Literal["client", "http", "mcp", "builtin"]
-    name: Name | None = None
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    method: str | None = None
-    url: str | None = None
-    headers: dict[str, Any] | None = None
-    approval: Literal["never", "always"] | None = None
-    allow: tuple[str, ...] = ()
+    on_request: bool = True
+    below_confidence: Annotated[int, Meta(ge=0, le=10)] = 0
+    message: Annotated[str, Meta(min_length=1, max_length=2_000)] = HandoverRule().message
+    wait: Annotated[float, Meta(ge=0, le=300)] = 25.0
+    timeout: Annotated[float, Meta(ge=1, le=604_800)] = 3600.0
 
 
 class Agent(_Strict, frozen=True):
@@ -147,6 +147,9 @@ class Agent(_Strict, frozen=True):
     deployments: tuple[Deployment, ...] = ()
     knowledge: tuple[Knowledge, ...] = ()
     tools: tuple[Tool, ...] = ()
+    max_steps: Annotated[int, Meta(ge=1, le=20)] = 8
+    approval_timeout: Annotated[float, Meta(ge=1, le=604_800)] = 3600.0
+    handover: Handover | None = None
 
 
 class Webhook(_Strict, frozen=True):
@@ -185,7 +188,6 @@ class Manifest(_Strict, frozen=True):
     tenants: tuple[Tenant, ...] = ()
 
 
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`(?: - at `\$(.*)`)?", re.DOTALL)
 _ELSEWHERE = re.compile(r"(.*?)(?: - at `\$(.*)`)?", re.DOTALL)
 
@@ -232,6 +234,7 @@ def _check(manifest: Manifest, source: str) -> None:
                 if not is_origin(origin):
                     path = f"{source}: tenants[{at}].keys[{index}].origins[{place}]"
                     raise ManifestError(f"{path}: {origin!r} is no origin; write it like https://shop.example, or *")
+        _check_webhooks(tenant.webhooks, f"{source}: tenants[{at}].webhooks")
         for index, agent in enumerate(tenant.agents):
             check_agent(agent, f"{source}: tenants[{at}].agents[{index}].")
         # What tells agents apart: the id, else the slug, else the slug that the name gives.
@@ -245,7 +248,7 @@ def check_agent(agent: Agent, path: str = "") -> None:
     """What types alone do not say of an agent; errors begin with `path`.
 
     Raises:
-        ManifestError: its model lacks what its provider needs, or a tool of the client lacks a name of its own.
+        ManifestError: its model lacks what its provider needs, or a tool is not what its type takes.
     """
     for part, vendor in (("model", agent.model), ("embedder", agent.embedder), ("transcriber", agent.transcriber)):
         if vendor is None or vendor.provider != "openai":
@@ -254,15 +257,19 @@ def check_agent(agent: Agent, path: str = "") -> None:
             if getattr(vendor, wanted) is None:
                 raise ManifestError(f"{path}{part}.{wanted}: provider openai needs it")
     _check_unique([f"{given.type} {given.title}" for given in agent.knowledge], f"{path}knowledge")
-    named: set[str] = set()
-    for index, tool in enumerate(agent.tools):
-        if tool.type != "client":
-            continue
-        if tool.name is None or not _TOOL_NAME.fullmatch(tool.name):
-            raise ManifestError(f"{path}tools[{index}].name: takes 1 to 64 letters, digits, underscores and hyphens")
-        if tool.name in named:
-            raise ManifestError(f"{path}tools[{index}].name: {tool.name!r} is there twice")
-        named.add(tool.name)
+    for where, problem in problems(agent.tools):
+        raise ManifestError(f"{path}{where}: {problem}")
+
+
+def _check_webhooks(webhooks: Sequence[Webhook], path: str) -> None:
+    _check_unique([webhook.url for webhook in webhooks], path)
+    for index, webhook in enumerate(webhooks):
+        try:
+            check_events(webhook.events)
+            if webhook.secret is not None:
+                secret_bytes(webhook.secret)
+        except Invalid as error:
+            raise ManifestError(f"{path}[{index}].{error.field}: {error.message}") from error
 
 
 def _check_unique(names: Sequence[str], path: str) -> None:
@@ -271,11 +278,17 @@ def _check_unique(names: Sequence[str], path: str) -> None:
             raise ManifestError(f"{path}[{index}]: {name!r} is there twice")
 
 
-def definition_of(agent: Agent) -> dict[str, Any]:
-    """What of an agent is kept as its version: all but its names and its deployments."""
+def definition_of(agent: Agent, folder: Path | None = None) -> dict[str, Any]:
+    """What of an agent is kept as its version: all but its names and its deployments.
+
+    Files that it is given to know are kept as they stand from `folder`, so that they are found from anywhere.
+    """
     kept: dict[str, Any] = msgspec.to_builtins(agent)
     for apart in ("id", "slug", "name", "deployments"):
         kept.pop(apart, None)
+    for known in kept.get("knowledge", ()):
+        if folder is not None and "path" in known:
+            known["path"] = str(folder / known["path"])
     model = kept.setdefault("model", {})
     if "name" not in model:
         model["name"] = EMBEDDED_MODEL if agent.model.provider == "embedded" else agent.model.provider
