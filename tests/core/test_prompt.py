@@ -1,8 +1,11 @@
 """A prompt is the instructions, the newest history that fits and the message."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dragoman.core.agents import ModelChoice
+from dragoman.core.errors import Invalid
 from dragoman.core.events import ToolCall
 from dragoman.core.prompt import (
     BYTES_PER_TOKEN,
@@ -10,6 +13,7 @@ from dragoman.core.prompt import (
     CallingMessage,
     PromptMessage,
     ResultMessage,
+    check_fits,
     compose,
     estimate_tokens,
     history_budget,
@@ -118,3 +122,32 @@ def test_an_answer_of_no_stated_length_gets_at_most_a_quarter_of_the_window() ->
 
 def test_tokens_are_estimated_by_bytes() -> None:
     assert [estimate_tokens(text) for text in ("", "abc", "abcdefgh", "\U0001f600" * 5)] == [1, 1, 2, 5]
+
+
+@given(st.integers(256, 40_000), st.none() | st.integers(1, 50_000), st.text(max_size=99), st.integers(0, 1000))
+def test_the_embedded_model_is_asked_what_fits_its_window_and_told_how_much_that_is(
+    context: int, answer: int | None, instructions: str, passages: int
+) -> None:
+    choice = ModelChoice(context_tokens=context, max_tokens=answer)
+    system = PromptMessage("system", instructions)
+    with pytest.raises(Invalid, match=r"has 1,000,000 bytes, and [\d,]+ fit") as refused:
+        check_fits(choice, (system, ask("x" * 1_000_000)), passages)
+    fit = int(refused.value.message.split()[-2].replace(",", ""))
+    assert fit < context * BYTES_PER_TOKEN
+    if fit:
+        check_fits(choice, (system, ask("x" * fit)), passages)
+    with pytest.raises(Invalid):
+        check_fits(choice, (system, ask("x" * (fit + 1))), passages)
+
+
+@given(PAST, st.text(max_size=200))
+def test_no_history_is_too_long_for_the_embedded_model(past: list[PromptMessage], message: str) -> None:
+    choice = ModelChoice(context_tokens=512)
+    check_fits(choice, (ask(message),), 0)
+    budget = history_budget(choice.context_tokens, choice.max_tokens, "Be kind", (ask(message),))
+    check_fits(choice, compose("Be kind", past, (ask(message),), budget), 0)
+
+
+def test_other_models_say_for_themselves_what_is_too_long() -> None:
+    for provider in ("openai", "scripted"):
+        check_fits(ModelChoice(provider=provider, context_tokens=256), (ask("x" * 100_000),), 0)

@@ -13,11 +13,15 @@ from dragoman.core.answers import Answer
 from dragoman.core.commands import Cursor
 from dragoman.core.conversations import Turn
 from dragoman.core.events import (
+    ApprovalWanted,
     Group,
     Source,
     SourcesFound,
+    StepStarted,
     TextDelta,
     ToolCallReady,
+    ToolCallStarted,
+    ToolResult,
     Transcribed,
     TurnCompleted,
     TurnEvent,
@@ -69,7 +73,13 @@ KINDS = st.sampled_from(("qa", "text", "file", "website", "table"))
 FOUND = st.lists(
     st.builds(SourcesFound, st.lists(st.builds(Source, KINDS, TEXTS, SHARES), max_size=3).map(tuple)), max_size=1
 )
-MIDDLES = st.lists(st.builds(TextDelta, TEXTS) | CALLS, max_size=12)
+SERVED = st.one_of(
+    st.builds(StepStarted, st.integers(1, 2**53)),
+    st.builds(ToolCallStarted, TEXTS, TEXTS),
+    st.builds(ApprovalWanted, TEXTS, TEXTS),
+    st.builds(ToolResult, TEXTS, TEXTS, st.booleans()),
+)
+MIDDLES = st.lists(st.builds(TextDelta, TEXTS) | CALLS | SERVED, max_size=12)
 
 
 @st.composite

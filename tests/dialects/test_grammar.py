@@ -22,6 +22,7 @@ from dragoman.core.events import (
     Group,
     Outcome,
     SourcesFound,
+    StepStarted,
     TextDelta,
     ToolCallReady,
     Transcribed,
@@ -93,6 +94,8 @@ def aloochat_told(events: list[TurnEvent], last: dict[str, Any]) -> Told:
                 told.append(frame("transcribed_text", text))
             case SourcesFound(sources):
                 told += [frame("chunk", ANY)] if sources else []
+            case StepStarted():
+                pass
             case _:
                 told.append(frame("chunk", ANY))
     return [*told, frame("error", last["message"], **last) if "error" in last else frame("end")]
@@ -144,8 +147,9 @@ def agents_shown(
         for event in events
         if isinstance(event, ToolCallReady) and isinstance(closing, TurnPaused)
     ]
+    steps = [event.number for event in events if isinstance(event, StepStarted)]
     return {
-        "id": started.number,
+        "id": steps[-1] if steps else started.number,
         "role": "assistant",
         "content": text if text or not calls else None,
         "tool_calls": calls or None,
@@ -158,8 +162,14 @@ def agents_told(events: list[TurnEvent], last: dict[str, Any]) -> Told:
     started = events[0]
     assert isinstance(started, TurnStarted)
     ending = {"type": "error", **last} if "error" in last else {"type": "done", "message": last}
-    deltas = ({"type": "delta", "content": text} for text in texts_of(events))
-    return [(None, frame) for frame in ({"type": "start", "id": started.number}, *deltas, ending)]
+    told: Told = [(None, {"type": "start", "id": started.number})]
+    for event in events:
+        match event:
+            case TextDelta(text):
+                told.append((None, {"type": "delta", "content": text}))
+            case StepStarted(number):
+                told.append((None, {"type": "start", "id": number}))
+    return [*told, (None, ending)]
 
 
 GRAMMARS = (

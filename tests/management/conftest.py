@@ -10,7 +10,14 @@ from tests.support.server import KEY, ServerProcess, manifest, serving
 
 KEYS = [
     {"name": "backend", "type": "secret", "value": KEY},
-    {"name": "widget", "type": "publishable", "value": PUBLISHABLE_KEY, "agents": ["support-agent"]},
+    {
+        "name": "widget",
+        "type": "publishable",
+        "value": PUBLISHABLE_KEY,
+        "agents": ["support-agent"],
+        # It is shown every route, many a time.
+        "limits": {"manage_per_minute": 6000},
+    },
 ]
 
 

@@ -64,6 +64,12 @@ async def test_a_rotated_key_goes_on_for_the_overlap_and_no_longer(acme: Manager
     (await acme.with_key(last["value"]).get("/tenant")).ok()
 
 
+async def test_a_rotated_key_expires_when_the_one_before_would_have(acme: Manager) -> None:
+    await made(acme, "bounded", expires_at="2999-01-01T00:00:00Z")
+    assert (await acme.post("/keys/bounded/rotate")).ok()["expires_at"] == "2999-01-01T00:00:00Z"
+    assert (await acme.post("/keys/bounded/rotate")).ok()["expires_at"] == "2999-01-01T00:00:00Z"
+
+
 async def test_a_revoked_key_is_closed_for_good_with_those_that_it_replaced(acme: Manager) -> None:
     old = await made(acme, "revoked")
     new = (await acme.post("/keys/revoked/rotate")).ok()

@@ -132,6 +132,20 @@ async def test_a_website_is_fetched_and_read(acme: Manager, embeddings: Embeddin
     assert any("five years" in text for text in embeddings.texts)
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://169.254.169.254/latest/meta-data/", "may not be reached"),
+        ("http://user:secret@example.com/", "no password"),
+        ("http://:80/", "no address of a page"),
+    ],
+)
+async def test_an_address_that_may_not_be_reached_or_is_none_fails_at_once(acme: Manager, url: str, why: str) -> None:
+    document = await ended(acme, await given(acme, "support-agent", type="website", title=why, url=url))
+    assert document["state"] == "failed"
+    assert why in document["error"]
+
+
 async def test_what_is_known_already_is_not_embedded_again(acme: Manager, embeddings: Embeddings) -> None:
     told = {"type": "text", "title": "Twice", "text": "The same words are said twice."}
     first = await ended(acme, await given(acme, "support-agent", **told))

@@ -1,6 +1,5 @@
 """docs/knowledge.md: its commands run as they stand, its manifest is one, its bounds are those of the code."""
 
-import os
 import re
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dragoman.adapters import egress
+from dragoman.adapters import egress, pages
 from dragoman.adapters.parsing import csvtable, pdf, process, sections
 from dragoman.services import ingestion, knowledge, manifest
 from tests.support.embeddings import embedding
@@ -32,8 +31,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 def test_every_command_of_the_page_runs_as_it_stands(server: ServerProcess, tmp_path: Path) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**server.environment, "PATH": path, "URL": server.url, "KEY": KEY}
+    commands = tmp_path / ".venv" / "bin"
+    commands.parent.mkdir()
+    commands.symlink_to(Path(sys.executable).parent)
+    environment = {**server.environment, "URL": server.url, "KEY": KEY}
     script = "set -euo pipefail\n" + "\necho\n".join(blocks("sh"))
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
@@ -59,8 +60,8 @@ def test_the_bounds_of_the_page_are_those_of_the_code() -> None:
         f"{knowledge.TEXT_CAP:,} characters",
         f"{pdf.MAX_PAGES:,} pages",
         f"{csvtable.MAX_ROWS:,} rows of {csvtable.MAX_COLUMNS:,} columns",
-        f"{egress.MAX_PAGES} pages, of {bounds.body_bytes >> 20} MiB each, {bounds.seconds:.0f} s for each",
-        f"{egress.MAX_SITEMAPS} sitemaps",
+        f"{pages.MAX_PAGES} pages, of {bounds.body_bytes >> 20} MiB each, {bounds.seconds:.0f} s for each",
+        f"{pages.MAX_SITEMAPS} sitemaps",
         f"{process.SECONDS_PER_DOCUMENT:.0f} s and 1 GiB",
         f"{', '.join(f'{pause} s' for pause in pauses[:-1])} and {pauses[-1]} s",
     ):

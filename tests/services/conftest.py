@@ -1,6 +1,7 @@
 """The world that tests of turns live in."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from dragoman.adapters.store import open_store
 from dragoman.core.tenants import Tenant
 from tests.services.scene import World
+from tests.support.server import migrated
 
 CLIENT_TOOLS = [
     {"type": "client", "name": "get_weather", "parameters": {"type": "object"}},
@@ -18,7 +20,7 @@ CLIENT_TOOLS = [
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    store = await open_store(f"sqlite:///{tmp_path / 'turns.db'}")
+    store = await open_store(f"sqlite:///{shutil.copy(migrated(), tmp_path)}")
     definition = {"model": {"provider": "scripted", "name": "m"}, "tools": CLIENT_TOOLS}
     for tenant in ("acme", "other"):
         await store.tenants.put(Tenant(tenant, tenant), 1)

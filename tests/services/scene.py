@@ -2,20 +2,25 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
+from dragoman.adapters.limits.memory import MemoryLimiter
 from dragoman.adapters.store import SqlStore
-from dragoman.core.agents import ModelChoice, Tool, VendorChoice
+from dragoman.core.agents import Agent, ModelChoice, Tool, VendorChoice
 from dragoman.core.answers import Answer
 from dragoman.core.commands import AnswerCalls, Idempotency, Recording, StartTurn
 from dragoman.core.events import TextDelta, ToolCall
 from dragoman.core.prompt import PromptMessage
 from dragoman.core.tenants import Principal
 from dragoman.ports.models import ModelPart
+from dragoman.ports.tools import CallContext, Offer
 from dragoman.services.attempts import Attempts
 from dragoman.services.grounding import Grounding
+from dragoman.services.handover import Desk
 from dragoman.services.live import Live
 from dragoman.services.retrieval import Retrieval
+from dragoman.services.toolbox import Toolbox
 from dragoman.services.turn import TurnRunner
 
 SOON = 5.0
@@ -78,6 +83,25 @@ class Letters:
         pass
 
 
+class Tools:
+    """Tools that answer as a test says; notes each call."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Callable[[Mapping[str, Any]], Awaitable[str]]] = {}
+        self.writes: set[str] = set()
+        self.called: list[tuple[str, Mapping[str, Any]]] = []
+
+    async def offers(self, agent: Agent, *, allow_private: bool) -> Sequence[Offer]:
+        return [Offer(tool, tool, writes=tool.name in self.writes) for tool in agent.definition.server_tools]
+
+    async def call(self, offer: Offer, arguments: Mapping[str, Any], context: CallContext) -> str:
+        self.called.append((offer.tool.name, arguments))
+        return await self.answers[offer.tool.name](arguments)
+
+    def problem(self, offer: Offer, arguments: Any) -> str | None:
+        return None if isinstance(arguments, dict) else "The arguments are no object"
+
+
 class World:
     """A runner over a store with two tenants that have an agent each."""
 
@@ -88,7 +112,11 @@ class World:
         self.embedder = Letters()
         self.recordings: list[Recording] = []
         grounding = Grounding(Retrieval(store.passages, self.embedder))
-        self.runner = TurnRunner(store, self.live, Attempts(self.speaker, 30, 30), grounding, self.hear, 60)
+        self.tools = Tools()
+        self.desk = Desk(store)
+        toolbox = Toolbox(store, self.tools, MemoryLimiter(store.limits))
+        attempts = Attempts(self.speaker, 30, 30)
+        self.runner = TurnRunner(store, self.live, attempts, grounding, toolbox, self.desk, self.hear, 60)
 
     async def hear(self, choice: VendorChoice, recording: Recording) -> str:
         """What a recording says is what its bytes spell."""

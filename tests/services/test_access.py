@@ -1,5 +1,6 @@
 """Who acts behind each kind of credential, over a real store."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,18 @@ async def test_a_secret_key_acts_for_its_tenant_from_anywhere(access: Access) ->
         assert (principal.visitor_id, principal.limits) == (None, (("chat_per_minute", 7),))
         assert new_token is None
         assert principal.scope == key.id
+
+
+async def test_what_has_expired_or_was_revoked_comes_to_life_by_a_rotation(access: Access) -> None:
+    old, _ = await access.create("acme", NewKey("short", expires_at=now_us() + 50_000))
+    await asyncio.sleep(0.06)
+    key, value = await access.rotate("acme", "short")
+    assert (old.expires_at is None, key.expires_at) == (False, None)
+    await access.revoke("acme", "short")
+    with pytest.raises(Unauthenticated):
+        await access.authenticate(value)
+    _, again = await access.rotate("acme", "short")
+    assert (await access.authenticate(again))[0].tenant_id == "acme"
 
 
 @pytest.mark.parametrize("credential", [None, "", "sk_unknown", "pk_unknown", "\ud800"])

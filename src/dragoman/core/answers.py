@@ -8,6 +8,7 @@ from dragoman.core.events import (
     Outcome,
     Source,
     SourcesFound,
+    StepStarted,
     TextDelta,
     ToolCall,
     ToolCallReady,
@@ -62,6 +63,8 @@ class Answer:
                 self.transcript = text
             case SourcesFound(sources):
                 self.sources = sources
+            case StepStarted(number):
+                self.number = number
             case ToolCallReady():
                 self.calls.append(ToolCall(event.call_id, event.name, event.arguments))
             case TurnStarted():

@@ -5,7 +5,7 @@ DragomanError
 ├─ Unauthenticated
 ├─ NoCredits
 ├─ Forbidden
-├─ NotFound ── AgentNotFound, ConversationNotFound, TurnNotFound, RouteNotFound
+├─ NotFound ── AgentNotFound, ConversationNotFound, TurnNotFound, ApprovalNotFound, RouteNotFound
 ├─ MethodNotAllowed
 ├─ Conflict ── NameTaken
 ├─ PreconditionFailed
@@ -93,6 +93,12 @@ class TurnNotFound(NotFound):
     """No such turn of this tenant."""
 
     default = "Turn not found"
+
+
+class ApprovalNotFound(NotFound):
+    """There is no such approval, or it is another tenant's."""
+
+    default = "Approval not found"
 
 
 class RouteNotFound(NotFound):

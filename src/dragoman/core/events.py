@@ -1,6 +1,7 @@
 """The events of one turn, in the order the grammar allows. Knows no frame and no vendor.
 
-    TurnStarted, Transcribed?, SourcesFound?, (TextDelta | ToolCallReady)*,
+    TurnStarted, Transcribed?, SourcesFound?,
+    (TextDelta | StepStarted | ToolCallStarted | ToolCallReady | ApprovalWanted | ToolResult)*,
     (TurnCompleted | TurnPaused | TurnFailed | TurnStopped | TurnInterrupted)
 
 Exactly one closing event ends a segment, always. A pause ends a segment of a turn that goes on in another one.
@@ -74,6 +75,41 @@ class ToolCallReady:
 
 
 @dataclass(frozen=True, slots=True)
+class StepStarted:
+    """Calls are made here, and the model is asked again: between its question and its answer stand calls and results.
+
+    They have the numbers up to `number`, which the answer has from now on; its id stays.
+    """
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """The server makes a call."""
+
+    call_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalWanted:
+    """A call waits for a person to say yes."""
+
+    call_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call of the server's brought is stored; `failed` says that it was an error."""
+
+    call_id: str
+    name: str
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a closed turn used: tokens, credits and the model's name; and how good its answer is.
 
@@ -97,7 +133,7 @@ class TurnCompleted(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class TurnPaused(Outcome):
-    """The model wants calls made by the client: the turn goes on when all have their results."""
+    """Calls wait for the client's results or a person's yes: the turn goes on when all have theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +161,11 @@ TurnEvent = (
     | Transcribed
     | SourcesFound
     | TextDelta
+    | StepStarted
+    | ToolCallStarted
     | ToolCallReady
+    | ApprovalWanted
+    | ToolResult
     | TurnCompleted
     | TurnPaused
     | TurnStopped

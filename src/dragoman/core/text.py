@@ -19,6 +19,12 @@ def can_be_kept(value: Any) -> bool:
     return True
 
 
+def keepable(text: str) -> str:
+    """A text with U+FFFD in place of what cannot be."""
+    text = text.replace("\0", "\ufffd")
+    return text if _is_unicode(text) else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _is_unicode(text: str) -> bool:
     try:
         text.encode()

@@ -2,16 +2,20 @@
 
 from dragoman.management import (
     agents,
+    approvals,
     attachments,
     audit,
     conversations,
     deployments,
+    handovers,
     keys,
     knowledge,
     recordings,
+    secrets,
     tenants,
     turns,
     usage,
+    webhooks,
 )
 from dragoman.management.description import DIALECT
 from dragoman.management.router import router
@@ -19,15 +23,19 @@ from dragoman.management.router import router
 __all__ = [
     "DIALECT",
     "agents",
+    "approvals",
     "attachments",
     "audit",
     "conversations",
     "deployments",
+    "handovers",
     "keys",
     "knowledge",
     "recordings",
     "router",
+    "secrets",
     "tenants",
     "turns",
     "usage",
+    "webhooks",
 ]

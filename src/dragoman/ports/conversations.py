@@ -33,6 +33,7 @@ class Window:
     Either way `offset` messages are passed over at the end from which it is counted.
 
     `spoken` leaves out what nobody has said or been told: roles other than user and assistant, messages without text.
+    Not `inside` leaves out what the server called, and what that brought.
     """
 
     limit: int | None = None
@@ -41,6 +42,7 @@ class Window:
     offset: int = 0
     order: Literal["oldest", "newest"] | None = None
     spoken: bool = True
+    inside: bool = True
 
     @property
     def from_oldest(self) -> bool:

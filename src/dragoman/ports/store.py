@@ -8,11 +8,14 @@ from dragoman.ports.agents import AgentStore
 from dragoman.ports.audit import AuditStore
 from dragoman.ports.conversations import ConversationStore
 from dragoman.ports.drafts import DraftStore
+from dragoman.ports.handovers import HandoverStore
 from dragoman.ports.knowledge import AttachmentStore, DocumentStore, PassageStore
 from dragoman.ports.limits import LimitStore
 from dragoman.ports.search import SearchStore
+from dragoman.ports.secrets import SecretStore
 from dragoman.ports.turns import TurnStore
 from dragoman.ports.usage import UsageStore
+from dragoman.ports.webhooks import DeliveryStore, EndpointStore
 
 
 class StoreUnusable(Exception):
@@ -140,8 +143,28 @@ class Store(Protocol):
         ...
 
     @property
+    def secrets(self) -> SecretStore:
+        """Secrets that tools use, sealed."""
+        ...
+
+    @property
     def turns(self) -> TurnStore:
         """Turns and their logs."""
+        ...
+
+    @property
+    def handovers(self) -> HandoverStore:
+        """Conversations that persons answer in."""
+        ...
+
+    @property
+    def endpoints(self) -> EndpointStore:
+        """Where events of tenants go to."""
+        ...
+
+    @property
+    def deliveries(self) -> DeliveryStore:
+        """Events on their way there."""
         ...
 
     @property

@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from dragoman.core.agents import Agent
 from dragoman.core.commands import Idempotency, Recording
 from dragoman.core.conversations import Message, Turn, TurnState
 from dragoman.core.events import Group, Source, ToolCall, TurnEvent
+from dragoman.core.handover import Reason
 from dragoman.core.prompt import NO_OVERRIDES, Overrides, PromptMessage
 from dragoman.core.tenants import Principal
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 
 
 class Fenced(Exception):
@@ -87,12 +88,72 @@ class ResultsRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A call as it is kept: open waits for its client, waiting for a person's yes, running is made by the server.
+
+    `result_id` is the message that holds what a running call brings.
+    """
+
+    call: ToolCall
+    state: Literal["open", "waiting", "running"]
+    result_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A person's yes or no to the call that an approval is about; `by` names who says so."""
+
+    principal: Principal
+    approval_id: str
+    approved: bool
+    by: str
+    answer_id: str
+    owner: int
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What a person is asked: whether a call may be made. Times are in microseconds."""
+
+    id: str
+    state: Literal["pending", "approved", "denied", "expired", "cancelled"]
+    conversation_id: str
+    turn_id: str
+    agent_id: str
+    call: ToolCall
+    expires_at: int
+    created_at: int
+    decided_by: str | None = None
+    decided_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The calls of a segment that runs, before any is made.
+
+    `message_id` and `content` are of the message that wants them. With `pausing` that is the segment's answer, for some
+    of them wait; else the answer comes after what they bring. `approval_ends` is when waiting calls are given up.
+    """
+
+    turn: Turn
+    message_id: str
+    content: str
+    calls: Sequence[Call]
+    pausing: bool
+    approval_ends: int
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
 class Begun:
     """A segment of the turn runs and is ours.
 
-    `prompt` is what the model is asked. `price` is what the segment costs when it closes well, `reserved` what is set
-    aside for it, in credits; what a turn has cost and used before is in the turn. `first` is as in `TurnStarted`;
-    `goes_on` says that a pause of this turn came before.
+    `prompt` is what the model is asked, once the `approved` calls have been made. `price` is what the segment costs
+    when it closes well, `reserved` what is set aside for it, in credits; what a turn has cost and used before is in
+    the turn. `first` is as in `TurnStarted`; `goes_on` says that a pause of this turn came before; `metadata` is the
+    user's message's. With `handed_over` a person is to answer; with `said`
+    a person does, by the name of `author`.
     """
 
     turn: Turn
@@ -103,6 +164,11 @@ class Begun:
     next_sequence: int
     first: bool = True
     goes_on: bool = False
+    metadata: Mapping[str, Any] | None = None
+    approved: Sequence[Call] = ()
+    handed_over: bool = False
+    said: str = ""
+    author: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +202,9 @@ class LogRow:
 class TurnEnd:
     """What the last transaction of a segment stores; `last_row` holds the events that no flush has taken.
 
-    Tokens and `credits` are the whole turn's, `charged` is what of the `reserved` credits this segment used.
+    Tokens and `credits` are the whole turn's, `charged` is what of the `reserved` credits this segment used. Where
+    `kept`, a step has stored the answer and its calls already. `handover` says why a person is to answer from now on,
+    if one is, for `handover_us` microseconds; `author` is the person who has answered this, if it was one.
     """
 
     tenant_id: str
@@ -154,7 +222,12 @@ class TurnEnd:
     charged: int
     last_row: LogRow
     now: int
-    calls: Sequence[ToolCall] = ()
+    calls: Sequence[Call] = ()
+    approval_ends: int = 0
+    kept: bool = False
+    handover: Reason | None = None
+    handover_us: int = 0
+    author: str = ""
     sources: Sequence[Source] = ()
     confidence: float | None = None
     resolved: bool = True
@@ -179,6 +252,46 @@ class TurnStore(Protocol):
         Raises (from `applied`):
             AgentNotFound, ConversationNotFound, Conflict, Unavailable
             Invalid: a call id is of no call of this conversation, or of one that was cancelled.
+        """
+        ...
+
+    def decide(self, decision: Decision) -> Pending[Begun | Existing | None]:
+        """Store a yes or a no; after the last yes that a turn waits for it runs on in a new segment, a no ends it.
+
+        None where the turn waits for other calls.
+
+        Raises (from `applied`):
+            ApprovalNotFound, Conflict: it has been decided, or its turn has ended.
+        """
+        ...
+
+    async def approvals(
+        self, tenant_id: str, state: str | None, limit: int, before: tuple[int, str] | None
+    ) -> Sequence[Approval]:
+        """Approvals before a place, newest first."""
+        ...
+
+    async def approval(self, tenant_id: str, approval_id: str) -> Approval | None:
+        """The tenant's approval of this id."""
+        ...
+
+    async def end_approvals(self, now: int) -> int:
+        """End the turns whose approvals have not been decided in time; how many there were."""
+        ...
+
+    async def call(self, step: Step) -> int:
+        """Store calls before they are made; the number that the answer has now.
+
+        Raises:
+            Fenced: the turn is no longer this owner's.
+        """
+        ...
+
+    async def keep_results(self, turn: Turn, results: Sequence[tuple[Call, str]], now: int) -> None:
+        """Store what running calls brought.
+
+        Raises:
+            Fenced: the turn is no longer this owner's.
         """
         ...
 

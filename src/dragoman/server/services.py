@@ -14,11 +14,14 @@ from dragoman.services.conversations import Conversations
 from dragoman.services.deployments import Deployments
 from dragoman.services.knowledge import Knowledge
 from dragoman.services.metering import Metering
+from dragoman.services.people import People
 from dragoman.services.search import Search
+from dragoman.services.secrets import Secrets
 from dragoman.services.tenants import Tenants
 from dragoman.services.tickets import Tickets
 from dragoman.services.turn import TurnRunner
 from dragoman.services.usage import Usage
+from dragoman.services.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,9 @@ class Services:
     knowledge: Knowledge
     usage: Usage
     audit: Audit
+    people: People
+    secrets: Secrets
+    webhooks: Webhooks
 
 
 def services_of(request: HTTPConnection) -> Services:

@@ -198,13 +198,16 @@ class Access:
     async def rotate(self, tenant_id: str, name: str, overlap: str = DEFAULT_OVERLAP) -> tuple[ApiKey, str]:
         """Make a new key in place of one, which goes on for the overlap; a revoked one comes to life as the new one.
 
+        The new one is what the old one was, and expires with it if that is yet to come.
+
         Raises:
             NotFound: no such tenant or key.
             Invalid: the overlap is no span of time.
         """
         old = await self._newest(tenant_id, name)
         now = now_us()
-        wanted = NewKey(name, old.type, None, old.agents, old.origins, dict(old.limits), None)
+        expires_at = old.expires_at if old.expires_at is not None and old.expires_at > now else None
+        wanted = NewKey(name, old.type, None, old.agents, old.origins, dict(old.limits), expires_at)
         key, value = self._make(tenant_id, wanted)
         await self._store.keys.rotate(tenant_id, key, digest(self._pepper, value), now + span_us(overlap))
         self._keys.forget()

@@ -108,6 +108,27 @@ class Agents:
 
         return await self._change(principal, reference, expected, decide)
 
+    async def give_tools(
+        self, principal: Principal, reference: str, tools: Sequence[Mapping[str, Any]]
+    ) -> tuple[StoredAgent, bool]:
+        """Add tools to an agent, in place of those of their names; it, and whether that is published.
+
+        What a manifest made is left as it is. A draft with other changes takes the tools and is not published.
+
+        Raises:
+            AgentNotFound
+            Invalid, Forbidden: as in `create`.
+        """
+        found = await self.get(principal.tenant_id, reference)
+        if found.managed == "manifest":
+            return found, False
+        names = {tool.get("name") for tool in tools}
+        kept = [tool for tool in (found.draft or found.definition).get("tools", ()) if tool.get("name") not in names]
+        drafted = await self.amend(principal, found.id, {"tools": [*kept, *tools]}, {found.revision})
+        if found.draft is not None or drafted.draft is None:
+            return drafted, False
+        return await self.publish(principal, found.id, {drafted.revision}), True
+
     async def roll_back(
         self, principal: Principal, reference: str, version: int, expected: Expected = None
     ) -> StoredAgent:

@@ -10,6 +10,7 @@ from dragoman.core.events import (
     TurnPaused,
     TurnStopped,
 )
+from dragoman.core.handover import HandoverRule
 from dragoman.core.prompt import estimate_tokens
 from dragoman.ports.turns import TurnEnd
 from dragoman.services.runs import Run
@@ -23,7 +24,7 @@ def closing_of(run: Run, failure: str) -> Closing:
         return TurnFailed(failure, now_us())
     if run.ending == "interrupted":
         return TurnInterrupted(now_us())
-    if not run.completion_tokens:
+    if run.consulted and not run.completion_tokens:
         text = run.text
         sizes = (estimate_tokens(message.content) for message in run.begun.prompt)
         run.prompt_tokens = run.prompt_tokens or sum(sizes)
@@ -31,7 +32,7 @@ def closing_of(run: Run, failure: str) -> Closing:
     turn = run.begun.turn
     # A turn costs its price once, at its first pause or at its end; a stopped one, where it has said anything.
     price = run.begun.price if run.ending == "done" or run.text else 0
-    kind = TurnStopped if run.ending == "stopped" else TurnPaused if run.wanted else TurnCompleted
+    kind = TurnStopped if run.ending == "stopped" else TurnPaused if run.waits else TurnCompleted
     return kind(
         turn.model,
         turn.prompt_tokens + run.prompt_tokens,
@@ -63,7 +64,12 @@ def end_of(run: Run, closing: Closing, owner: int) -> TurnEnd:
         charged=credits - turn.credits,
         last_row=run.log.last_row(closing),
         now=closing.at,
-        calls=tuple(run.wanted) if isinstance(closing, TurnPaused) else (),
+        calls=run.waits if isinstance(closing, TurnPaused) and not run.kept else (),
+        approval_ends=closing.at + int(run.begun.agent.definition.approval_timeout * 1_000_000),
+        kept=run.kept,
+        handover=run.handover if isinstance(closing, TurnCompleted | TurnPaused) else None,
+        handover_us=int((run.begun.agent.definition.handover or HandoverRule()).timeout * 1_000_000),
+        author=run.author or run.begun.author,
         sources=run.sources,
         confidence=run.confidence,
         resolved=run.resolved,

@@ -85,6 +85,7 @@ class Conversations:
             return (), 0, {}
         if conversation.agent_id != agent.id:
             return (), 0, {}
+        window = replace(window, inside=principal.type == "secret")
         messages, total = await self._store.conversations.messages(principal.tenant_id, conversation_id, window)
         return messages, total, {conversation_id: conversation.client_id} if conversation.client_id else {}
 

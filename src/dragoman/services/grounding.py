@@ -42,14 +42,14 @@ class Grounding:
             raise ModelError(str(error), retriable=error.retriable) from error
         budget = passages_budget(definition.model)
         grounds = run.grounds = replace(found, passages=fitting(found.passages, budget))
-        if (verbatim := grounds.verbatim) is not None:
+        judged = not run.begun.goes_on
+        if judged and (verbatim := grounds.verbatim) is not None:
             run.grounds = grounds = replace(grounds, passages=grounds.passages[:1])
             run.confidence = grounds.most
             run.log.append([SourcesFound(grounds.sources), TextDelta(verbatim)])
             return None
         # Results of calls are grounds of their own, and a call that is wanted is no answer.
-        judged = not run.begun.goes_on
-        if judged and not definition.client_tools and grounds.most < definition.min_confidence:
+        if judged and not definition.tools and grounds.most < definition.min_confidence:
             run.confidence = grounds.most
             _fall_back(run)
             return None
@@ -62,15 +62,21 @@ class Grounding:
     def judge(self, run: Run) -> None:
         """Say how sure the answer is that the model has given; show what was held back of it, or what stands for it."""
         definition, grounds = run.begun.agent.definition, run.grounds
-        if grounds is None or run.confidence is not None:
+        if grounds is None or run.confidence is not None or run.tooled:
             return
         held = run.held
+        if run.called:
+            # A call is no answer: what comes of it is for the next step to say.
+            run.held = None
+            if held is not None:
+                run.log.append([SourcesFound(grounds.sources), *held])
+            return
         text = run.text if held is None else "".join([delta.text for delta in held])
         run.confidence = grounds.confidence(text)
         run.resolved = words(text) != words(definition.fallback or FALLBACK)
         if held is None:
             return
-        if run.wanted or run.confidence >= definition.min_confidence:
+        if run.confidence >= definition.min_confidence:
             run.held = None
             run.log.append([SourcesFound(grounds.sources), *held])
         else:

@@ -13,14 +13,17 @@ from dragoman.core.clock import iso, now_us
 from dragoman.core.errors import AgentNotFound, DragomanError, Invalid, NotFound, TooLarge
 from dragoman.core.ids import derived_id, parse_id, prefixed
 from dragoman.core.knowledge import Document, SourceType
-from dragoman.core.tenants import ApiKey
+from dragoman.core.tenants import ApiKey, Principal
 from dragoman.services import manifest
 from dragoman.services.access import NewKey, time_us
+from dragoman.services.agents import Agents
 from dragoman.services.audit import OPERATOR, Audit, Keys
 from dragoman.services.evaluation import Evaluation
 from dragoman.services.knowledge import FILE_CAP, Given, Knowledge
 from dragoman.services.manifest import Manifests
+from dragoman.services.secrets import Secrets
 from dragoman.services.usage import Report, Usage, day_of, groups_of, span_us
+from dragoman.services.webhooks import Webhooks
 
 
 class Offer(msgspec.Struct):
@@ -37,7 +40,9 @@ class Operator:
     VERBS = frozenset(
         (
             *("apply", "export", "keys_create", "keys_list", "keys_rotate", "keys_revoke", "usage"),
-            *("ingest", "documents", "unfinished", "ask"),
+            *("ingest", "documents", "unfinished", "ask", "secrets_set", "secrets_list", "secrets_delete"),
+            "tools_give",
+            *("webhooks_list", "webhooks_listen", "webhooks_keep", "webhooks_leave"),
         )
     )
 
@@ -49,6 +54,9 @@ class Operator:
         usage: Usage,
         audit: Audit,
         knowledge: Knowledge,
+        secrets: Secrets,
+        agents: Agents,
+        webhooks: Webhooks,
         evaluation: Evaluation | None = None,
     ) -> None:
         self._keys = keys
@@ -57,6 +65,9 @@ class Operator:
         self._usage = usage
         self._audit = audit
         self._knowledge = knowledge
+        self._secrets = secrets
+        self._agents = agents
+        self._webhooks = webhooks
         self._evaluation = evaluation
 
     async def do(self, verb: str, arguments: dict[str, Any]) -> Any:
@@ -84,6 +95,7 @@ class Operator:
         if dry_run:
             for key in whole.keys:
                 key.pop("value", None)
+            whole.webhooks.clear()
         return asdict(whole)
 
     async def _note(self, applied: manifest.Manifest, done: manifest.Applied) -> None:
@@ -139,6 +151,62 @@ class Operator:
     async def keys_revoke(self, tenant: str, name: str) -> None:
         """Close a key for good."""
         await self._keys.revoke(tenant, OPERATOR, name)
+
+    async def secrets_set(self, tenant: str, name: str, value: str) -> bool:
+        """Keep a secret; whether there was none of this name."""
+        return await self._secrets.put(tenant, OPERATOR, name, value)
+
+    async def secrets_list(self, tenant: str) -> list[dict[str, Any]]:
+        """A tenant's secrets, without values."""
+        return [{"name": each.name, "created_at": iso(each.created_at)} for each in await self._secrets.names(tenant)]
+
+    async def secrets_delete(self, tenant: str, name: str) -> None:
+        """Forget a secret."""
+        await self._secrets.delete(tenant, OPERATOR, name)
+
+    async def webhooks_list(self, tenant: str) -> list[dict[str, Any]]:
+        """A tenant's webhooks, without secrets."""
+        shown = ("url", "events", "state", "managed")
+        return [
+            {"id": prefixed("wh", each.id), **{name: getattr(each, name) for name in shown}}
+            for each in await self._webhooks.all(tenant)
+        ]
+
+    async def webhooks_listen(
+        self, port: int, events: Sequence[str] = (), tenant: str | None = None
+    ) -> list[dict[str, str]]:
+        """Have a tenant's events, or those of all, go to a port of this machine, with the secret of each."""
+        tenants = [tenant] if tenant is not None else await self._usage.tenants()
+        made = await self._webhooks.listen(tenants, port, events)
+        return [{"tenant": each.tenant_id, "id": each.id, "secret": secret} for each, secret in made]
+
+    async def webhooks_keep(self, endpoints: Sequence[dict[str, str]]) -> None:
+        """Say that these are still listened to."""
+        for each in endpoints:
+            await self._webhooks.keep_listening(each["tenant"], each["id"])
+
+    async def webhooks_leave(self, endpoints: Sequence[dict[str, str]]) -> None:
+        """Say that these are no longer listened to."""
+        for each in endpoints:
+            await self._webhooks.stop_listening(each["tenant"], each["id"])
+
+    async def tools_give(
+        self, agent: str, tools: Sequence[dict[str, Any]], tenant: str | None = None
+    ) -> dict[str, Any]:
+        """Give an agent tools, in place of those that have their names; what became of it.
+
+        An agent that a manifest made is left as it is, and `managed` says so. Where its draft has other changes, the
+        tools wait there with them.
+        """
+        tenant_id, agent_id = await self._agent(agent, tenant)
+        found, published = await self._agents.give_tools(Principal(tenant_id, None, "secret"), agent_id, tools)
+        return {
+            "agent": f"{tenant_id}/{found.slug}",
+            "managed": found.managed,
+            "version": found.version,
+            "published": published,
+            "draft": found.draft is not None,
+        }
 
     async def usage(
         self, tenant: str | None = None, start: str | None = None, end: str | None = None, by: str = "day"

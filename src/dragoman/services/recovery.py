@@ -13,6 +13,7 @@ SWEEP_INTERVAL = 5.0
 PRUNE_EVERY = 120
 KEYS_KEPT_US = 24 * 3600 * 1_000_000
 LONGEST_PAUSE_US = 24 * 3600 * 1_000_000
+DELIVERIES_KEPT_US = 30 * 24 * 3600 * 1_000_000
 
 _log = structlog.get_logger(__name__)
 
@@ -32,12 +33,22 @@ class Recovery:
             _log.warning("turns_interrupted", turns=interrupted)
         return interrupted
 
+    async def give_up(self) -> None:
+        """End what waits for persons who have not come in time: approvals and handovers."""
+        now = now_us()
+        if ended := await self._store.turns.end_approvals(now):
+            _log.info("approvals_expired", approvals=ended)
+        if ended := await self._store.handovers.end_overdue(now):
+            _log.info("handovers_ended", conversations=ended)
+
     async def prune(self) -> None:
-        """Forget logs past the resume window and idempotency keys past their day; end pauses past theirs."""
+        """Forget logs, idempotency keys and deliveries whose time is over; end pauses that last for too long."""
         now = now_us()
         if ended := await self._store.turns.end_pauses(now - LONGEST_PAUSE_US, now):
             _log.info("pauses_ended", turns=ended)
         await self._store.turns.prune(now - self._resume_window_us, now - KEYS_KEPT_US)
+        await self._store.deliveries.prune(now - DELIVERIES_KEPT_US)
+        await self._store.endpoints.delete_expired(now)
 
     async def run_for_ever(self) -> None:
         """Sweep and prune until cancelled."""
@@ -47,6 +58,7 @@ class Recovery:
             rounds += 1
             try:
                 await self.sweep()
+                await self.give_up()
                 if rounds % PRUNE_EVERY == 0:
                     await self.prune()
             except Unavailable as error:

@@ -9,9 +9,10 @@ from dragoman.core.answers import Answer
 from dragoman.core.commands import Cursor
 from dragoman.core.confidence import Grounds
 from dragoman.core.conversations import Turn
-from dragoman.core.events import Group, Source, SourcesFound, TextDelta, ToolCall
+from dragoman.core.events import Group, Source, SourcesFound, TextDelta, ToolCall, TurnCompleted
+from dragoman.core.handover import Reason
 from dragoman.ports.models import ModelPart, UsagePart
-from dragoman.ports.turns import Begun
+from dragoman.ports.turns import Begun, Call
 from dragoman.services.live import TurnLog
 
 
@@ -23,17 +24,31 @@ class Run:
     log: TurnLog
     deadline: float
     task: asyncio.Task[None] = field(init=False)
+    # Done when the segment's beginning is: what has effects elsewhere waits for it.
+    durable: asyncio.Future[None] = field(init=False)
     ending: Literal["", "done", "stopped", "interrupted"] = ""
     asking: bool = False
+    # Whether a model has been asked in this segment.
+    consulted: bool = False
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    wanted: list[ToolCall] = field(default_factory=list)
+    # What the model wants called in this step; what the turn waits for when it pauses, as it is to be kept.
+    called: list[ToolCall] = field(default_factory=list)
+    waits: Sequence[Call] = ()
+    # Whether a step has stored the answer already; whether tools have been called here.
+    kept: bool = False
+    tooled: bool = False
+    # Why a person is asked to answer from now on; who has answered, where it was a person.
+    handover: Reason | None = None
+    author: str = ""
     transcript: str | None = None
     grounds: Grounds | None = None
     confidence: float | None = None
     resolved: bool = True
     # What the model has said while it is not known yet whether that may be shown; None where it is shown at once.
     held: list[TextDelta] | None = None
+    _apart: bool = False
+    _step_from: int = 0
 
     def take(self, parts: Sequence[ModelPart]) -> None:
         """Log what one read of the model brought, all at once."""
@@ -41,13 +56,28 @@ class Run:
         if len(deltas) < len(parts):
             for part in parts:
                 if isinstance(part, UsagePart):
-                    self.prompt_tokens, self.completion_tokens = part.prompt_tokens, part.completion_tokens
+                    self.prompt_tokens += part.prompt_tokens
+                    self.completion_tokens += part.completion_tokens
                 elif type(part) is ToolCall:
-                    self.wanted.append(part)
+                    self.called.append(part)
+        if deltas and self._apart:
+            self._apart = False
+            deltas.insert(0, TextDelta("\n\n"))
         if self.held is not None:
             self.held += deltas
         elif deltas:
             self.log.append(deltas)
+
+    @property
+    def said(self) -> str:
+        """What the model has said in this step."""
+        return self.text[self._step_from :].strip()
+
+    def begin_step(self) -> None:
+        """The model is asked again: what it says then stands apart from what it has said before."""
+        text = self.text
+        self._apart = bool(text) and not text[-1].isspace()
+        self._step_from = len(text)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -58,6 +88,11 @@ class Run:
     def text(self) -> str:
         """The answer so far."""
         return "".join([event.text for event in self.log.events if type(event) is TextDelta])
+
+    async def stored(self) -> bool:
+        """Whether the segment ended well and is durable, once it has ended."""
+        await asyncio.wait([self.task])
+        return isinstance(self.log.events[-1], TurnCompleted)
 
     def end(self, reason: Literal["stopped", "interrupted"]) -> None:
         """Have the turn end now, unless it is ending already."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -13,14 +12,8 @@ from dragoman.core.clock import now_us
 from dragoman.core.commands import AnswerCalls, Cursor, Recording, StartTurn
 from dragoman.core.conversations import Turn, title_from
 from dragoman.core.errors import AgentNotFound, Invalid, KeyReused, TurnNotFound, Unavailable
-from dragoman.core.events import (
-    ToolCall,
-    ToolCallReady,
-    Transcribed,
-    TurnInterrupted,
-    TurnStarted,
-)
-from dragoman.core.ids import new_id, prefixed
+from dragoman.core.events import TextDelta, Transcribed, TurnInterrupted, TurnStarted
+from dragoman.core.ids import new_id
 from dragoman.ports.models import ModelError
 from dragoman.ports.store import Store
 from dragoman.ports.turns import Begun, Existing, Fenced, Pending, ResultsRequest, TurnRequest, Waiting
@@ -28,18 +21,20 @@ from dragoman.services.attempts import Attempts
 from dragoman.services.closings import Closing, closing_of, end_of
 from dragoman.services.followers import Followers
 from dragoman.services.grounding import Grounding
+from dragoman.services.handover import Desk
 from dragoman.services.live import Live, TurnLog, settle_flush
 from dragoman.services.order import Order
 from dragoman.services.replays import as_answered, replay
 from dragoman.services.runs import Run, Watch
+from dragoman.services.toolbox import Toolbox
 
+# What a segment that was to begin has led to.
+Opened = Run | Existing | Waiting | None
 # What a recording says, by the transcriber that is chosen.
 Hear = Callable[[VendorChoice, Recording], Awaitable[str]]
 
 FINISH_PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 LAST_WORDS = 4.0
-
-_CALL_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 _log = structlog.get_logger(__name__)
 
@@ -48,12 +43,22 @@ class TurnRunner:
     """Starts, runs and stops turns. `turn_timeout` is in seconds and counts the wait for the conversation."""
 
     def __init__(
-        self, store: Store, live: Live, attempts: Attempts, grounding: Grounding, hear: Hear, turn_timeout: float
+        self,
+        store: Store,
+        live: Live,
+        attempts: Attempts,
+        grounding: Grounding,
+        toolbox: Toolbox,
+        desk: Desk,
+        hear: Hear,
+        turn_timeout: float,
     ) -> None:
         self._store = store
         self._live = live
         self._attempts = attempts
         self._grounding = grounding
+        self._toolbox = toolbox
+        self._desk = desk
         self._hear = hear
         self._turn_timeout = turn_timeout
         self._order = Order()
@@ -117,7 +122,7 @@ class TurnRunner:
         )
         if command.resume_after is not None and command.resume_after.turn_id != turn_id:
             raise Invalid("Last-Event-ID is of another turn than these results", field="Last-Event-ID")
-        found: Run | Existing | Waiting
+        found: Opened
         if turn_id in self._runs:
             # It goes on already: to wait for the conversation would be to wait for its end.
             told = await self._store.turns.begin_segment(replace(request, joining=True)).applied
@@ -125,12 +130,8 @@ class TurnRunner:
                 raise TypeError("a turn that runs cannot begin")
             found = told
         else:
-            found = await self._open(
-                principal.tenant_id,
-                command.conversation_id,
-                turn_id or new_id(),
-                lambda: self._store.turns.begin_segment(request),
-            )
+            place = (principal.tenant_id, command.conversation_id, turn_id or new_id())
+            found = await self.open(*place, lambda: self._store.turns.begin_segment(request))
         if isinstance(found, Waiting):
             return found
         return await self._watch(found, command.resume_after, joined=isinstance(found, Existing))
@@ -164,25 +165,30 @@ class TurnRunner:
             overrides=command.overrides,
             recording=command.recording,
         )
-        found = await self._open(
-            request.tenant_id,
-            conversation_id or request.new_conversation_id,
-            request.turn_id,
-            lambda: self._store.turns.begin(request),
-            heard,
-        )
-        if isinstance(found, Waiting):
+
+        place = (request.tenant_id, conversation_id or request.new_conversation_id, request.turn_id)
+        leave = self._desk.arrive(request.principal, place[1])
+
+        def begin() -> Pending[Begun | Existing]:
+            leave()
+            return self._store.turns.begin(request)
+
+        try:
+            found = await self.open(*place, begin, heard)
+        finally:
+            leave()
+        if not isinstance(found, Run | Existing):
             raise TypeError("a message waits for nothing")
         return found
 
-    async def _open(
+    async def open(
         self,
         tenant_id: str,
         conversation_id: str,
         turn_id: str,
-        begin: Callable[[], Pending[Begun | Existing]] | Callable[[], Pending[Begun | Existing | Waiting]],
+        begin: Callable[[], Pending[Begun | Existing | Waiting | None]],
         heard: str | None = None,
-    ) -> "Run | Existing | Waiting":
+    ) -> Opened:
         """Wait for the conversation, then do a segment's first transaction; the model is asked meanwhile."""
         deadline = asyncio.get_running_loop().time() + self._turn_timeout
         held = f"{tenant_id}/{conversation_id}"
@@ -201,6 +207,7 @@ class TurnRunner:
                 await pending.durable
                 return begun
             run = Run(begun, log, deadline, transcript=heard)
+            run.durable = pending.durable
             log.number_from(begun.turn.epoch, begun.next_sequence)
             self._runs[begun.turn.id] = run
             run.task = asyncio.create_task(self._live_through(run, pending.durable, held))
@@ -239,7 +246,7 @@ class TurnRunner:
 
     async def _answer(self, run: Run) -> Closing:
         """Ask the model and log its answer; what closes the turn."""
-        turn, definition = run.begun.turn, run.begun.agent.definition
+        turn = run.begun.turn
         started = (turn.id, turn.conversation_id, turn.answer_id, turn.answer_number, now_us(), run.begun.first)
         heard = [Transcribed(run.transcript)] if run.transcript is not None else []
         run.log.append([TurnStarted(*started), *heard])
@@ -247,12 +254,13 @@ class TurnRunner:
         run.asking = True
         try:
             async with asyncio.timeout_at(run.deadline):
-                prompt = await self._grounding.prepare(run)
-                if prompt is not None:
-                    await self._attempts.ask(definition.model, prompt, run.take, definition.client_tools)
-                    self._grounding.judge(run)
-                if run.wanted:
-                    await self._ready_calls(run)
+                if run.begun.said:
+                    run.log.append([TextDelta(run.begun.said)])
+                elif run.begun.handed_over:
+                    await self._desk.answered(run)
+                elif not self._desk.asked(run):
+                    await self._ask(run)
+                    await self._desk.judge(run)
         except TimeoutError:
             failure = "The AI service took too long"
         except ModelError as error:
@@ -269,31 +277,27 @@ class TurnRunner:
         run.ending = run.ending or "done"
         return closing_of(run, failure)
 
+    async def _ask(self, run: Run) -> None:
+        """Ask the model, and again with what the calls have brought that it wanted, until it is done or has to wait."""
+        choice = run.begun.agent.definition.model
+        offered = await self._toolbox.offered(run.begun)
+        prompt = await self._grounding.prepare(run)
+        if prompt is not None and run.begun.approved:
+            prompt = await self._toolbox.make_approved(run, offered, prompt)
+        while prompt is not None:
+            run.consulted = True
+            prompt = self._toolbox.noted(prompt, offered)
+            await self._attempts.ask(choice, prompt, run.take, offered.tools)
+            self._toolbox.sift(run, offered)
+            self._grounding.judge(run)
+            prompt = await self._toolbox.step(run, offered, prompt) if run.called else None
+
     async def _heard(self, command: StartTurn, recording: Recording) -> str:
         """What a recording says, for the agent that it is for."""
         agent = await self._store.agents.find(command.principal.tenant_id, command.agent_reference)
         if agent is None or not command.principal.may_use(agent):
             raise AgentNotFound(command.agent_reference)
         return await self._hear(agent.definition.transcriber, recording)
-
-    async def _ready_calls(self, run: Run) -> None:
-        """Log the calls that the model wants of the tools it was offered, each under an id new to the conversation."""
-        turn = run.begun.turn
-        offered = {tool.name for tool in run.begun.agent.definition.client_tools}
-        wanted = [call for call in run.wanted if call.name in offered]
-        if len(wanted) < len(run.wanted):
-            _log.warning("unknown_tools_called", turn_id=turn.id, tenant_id=turn.tenant_id)
-            if not wanted and not run.text:
-                raise ModelError("the model called nothing but tools that it was not offered")
-        ids = [call.id for call in wanted if _CALL_ID.fullmatch(call.id)]
-        taken = set(await self._store.turns.known_calls(turn.tenant_id, turn.conversation_id, ids))
-        run.wanted.clear()
-        for call in wanted:
-            call_id = call.id if call.id in ids and call.id not in taken else prefixed("call", new_id())
-            taken.add(call_id)
-            run.wanted.append(ToolCall(call_id, call.name, call.arguments))
-        if run.wanted:
-            run.log.append([ToolCallReady(*call) for call in run.wanted])
 
     async def _finish(self, run: Run, closing: Closing) -> None:
         """Store how the segment closed, then say so. A database that is away is waited for; then recovery does it."""
@@ -321,8 +325,10 @@ class TurnRunner:
                 break
         run.log.append([closing])
 
-    async def _watch(self, found: "Run | Existing", cursor: Cursor | None, *, joined: bool) -> Watch:
+    async def _watch(self, found: Opened, cursor: Cursor | None, *, joined: bool) -> Watch:
         """What a client sees of the segment that its request led to."""
+        if not isinstance(found, Run | Existing):
+            raise TypeError("there is no segment to watch")
         turn = found.begun.turn if isinstance(found, Run) else found.turn
         if cursor is not None and cursor.turn_id != turn.id:
             raise Invalid("Last-Event-ID is of another turn than this request's", field="Last-Event-ID")

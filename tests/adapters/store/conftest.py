@@ -12,13 +12,7 @@ from dragoman.adapters.store import SqlStore, migrate, open_store
 from dragoman.adapters.store.migrate import HEAD
 from dragoman.adapters.store.schema import metadata
 from tests.support.postgres import TemporaryPostgres
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("migrated") / "dragoman.db"
-    asyncio.run(migrate(f"sqlite:///{path}"))
-    return path
+from tests.support.server import migrated
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +23,9 @@ def migrated_database(postgres: TemporaryPostgres) -> str:
 
 
 @pytest.fixture
-def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     """A file with the schema and nothing in it."""
-    return f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'dragoman.db')}"
+    return f"sqlite:///{shutil.copy(migrated(), tmp_path)}"
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from dragoman.core.ids import derived_id, new_id
 from dragoman.core.prompt import CallingMessage, Overrides, PromptMessage, ResultMessage
 from dragoman.core.tenants import Principal, Tenant
 from dragoman.ports.conversations import Window
-from dragoman.ports.turns import Begun, Existing, ResultsRequest, Waiting
+from dragoman.ports.turns import Begun, Call, Existing, ResultsRequest, Waiting
 from tests.adapters.store.scene import NOW, asked, balance, begin, begun, ending, rows, said, settled
 
 CALLS = (ToolCall("call_1", "get_weather", '{"location": "Tokyo"}'), ToolCall("call_2", "get_time", "{}"))
@@ -24,7 +24,9 @@ EVERYTHING = Window(spoken=False)
 async def paused(store: SqlStore, agent: Agent, text: str = "", calls: Sequence[ToolCall] = CALLS) -> Begun:
     """A turn that waits for the results of calls."""
     beginning = await begun(store, agent, "Warm?")
-    await store.turns.finish(ending(store, beginning, text, state="paused", calls=calls))
+    await store.turns.finish(
+        ending(store, beginning, text, state="paused", calls=[Call(each, "open") for each in calls])
+    )
     return beginning
 
 
@@ -244,7 +246,7 @@ async def test_a_turn_that_runs_again_ends_the_pause_of_another(store: SqlStore)
     await store.turns.finish(ending(store, failed, "", state="failed", credits=0))
     conversation = failed.turn.conversation_id
     other = await begun(store, agent, "Second", conversation_id=conversation)
-    await store.turns.finish(ending(store, other, "", state="paused", calls=CALLS))
+    await store.turns.finish(ending(store, other, "", state="paused", calls=[Call(each, "open") for each in CALLS]))
     again = await begun(store, agent, "First", scope="once")
     assert again.turn.id == failed.turn.id
     turn = await store.turns.get("acme", other.turn.id)

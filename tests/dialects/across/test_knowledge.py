@@ -129,6 +129,19 @@ async def test_the_other_contracts_show_no_field_that_they_do_not_have(client: C
         assert set(await answer.json()) == {"id", "role", "content", "tool_calls", "conversation_id", "created_at"}
 
 
+@pytest.mark.requirement("S2-2")
+async def test_an_answer_that_no_model_gave_has_no_tokens(client: Client) -> None:
+    for slug, question, response in (
+        ("support-agent", "where can i park", "Behind the shop."),
+        ("careful-agent", "When are your hours?", FALLBACK),
+    ):
+        client.slug = slug
+        told = await client.say(question)
+        assert (told["response"], told["metadata"]["tokens"]) == (response, 0)
+    client.slug = "support-agent"
+    assert (await client.say("When are your hours?"))["metadata"]["tokens"] > 0
+
+
 async def test_an_answer_that_may_be_given_as_it_stands_is_given_word_for_word(client: Client) -> None:
     told = await ask(client, question="where can i park")
     assert told["response"] == "Behind the shop."

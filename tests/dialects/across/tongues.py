@@ -22,7 +22,7 @@ class Told:
     body: Any
 
 
-def ask(url: str, method: str, path: str, body: Any = None, *, key: str = KEY) -> Told:
+def ask(url: str, method: str, path: str, body: Any = None, *, key: str = KEY, patience: float = 20) -> Told:
     """A request with the secret key in every header that a contract reads it from."""
     credentials = {"Authorization": f"Bearer {key}", "x-api-token": key, "X-API-Key": key}
     request = urllib.request.Request(
@@ -32,7 +32,7 @@ def ask(url: str, method: str, path: str, body: Any = None, *, key: str = KEY) -
         headers={**credentials, **({} if body is None else {"Content-Type": "application/json"})},
     )
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=patience) as answer:
             return _told(answer.status, answer.read())
     except urllib.error.HTTPError as error:
         with error:

@@ -24,6 +24,8 @@ from tests.dialects.aloochat.scene import ANSWER_FIELDS, CHAT, CONVERSATIONS, ST
 from tests.support.client import frames_of
 from tests.support.server import KEY, OTHER_KEY
 
+pytestmark = pytest.mark.alone
+
 HOURS = SENTENCES["hours.webm"]
 REFUSED_SECONDS = 2.0
 

@@ -7,15 +7,19 @@ from dragoman.adapters.store.agents import Agents, Definitions
 from dragoman.adapters.store.attachments import Attachments
 from dragoman.adapters.store.audit import Audit
 from dragoman.adapters.store.conversations import Conversations
+from dragoman.adapters.store.deliveries import Deliveries
 from dragoman.adapters.store.documents import Documents
 from dragoman.adapters.store.drafts import Drafts
 from dragoman.adapters.store.driver import Database, Rehearsal
+from dragoman.adapters.store.endpoints import Endpoints
+from dragoman.adapters.store.handovers import Handovers
 from dragoman.adapters.store.keys import Keys
 from dragoman.adapters.store.limits import Limits
 from dragoman.adapters.store.migrate import HEAD, migrate_postgres, migrate_sqlite
 from dragoman.adapters.store.passages import Passages
 from dragoman.adapters.store.postgres import PostgresDatabase
 from dragoman.adapters.store.search import Search
+from dragoman.adapters.store.secrets import Secrets
 from dragoman.adapters.store.sqlite import SqliteDatabase, check_file, lock_file, schema_version
 from dragoman.adapters.store.tenants import Tenants
 from dragoman.adapters.store.turns import Turns
@@ -42,8 +46,12 @@ class SqlStore:
         self.attachments = Attachments(database)
         self.limits = Limits(database)
         self.turns = Turns(database, definitions)
+        self.handovers = Handovers(database, definitions)
         self.usage = Usage(database)
         self.audit = Audit(database)
+        self.endpoints = Endpoints(database)
+        self.deliveries = Deliveries(database)
+        self.secrets = Secrets(database)
 
     def rehearsal(self) -> "SqlStore":
         return SqlStore(Rehearsal(self._database))
@@ -90,8 +98,14 @@ async def open_store(url: str) -> SqlStore:
 
 def _open_file(path: Path) -> tuple[SqliteDatabase, str | None]:
     """The database in a file, at this version's schema, and the revision that it had before."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = lock_file(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = lock_file(path)
+    except OSError as error:
+        raise StoreUnusable(
+            f"nothing can be kept in {path.parent} ({error.strerror}); "
+            "choose another folder with DRAGOMAN_DATA_DIR, or another database with DRAGOMAN_DATABASE_URL"
+        ) from error
     try:
         check_file(path)
         before = schema_version(path)

@@ -11,13 +11,21 @@ from dragoman.adapters.store import calls, history, ledger, log
 from dragoman.adapters.store.agents import Definitions, Published
 from dragoman.adapters.store.attachments import attach
 from dragoman.adapters.store.driver import Row, Transaction
+from dragoman.adapters.store.outbox import tell
 from dragoman.core.agents import Agent
 from dragoman.core.conversations import Message, Turn
-from dragoman.core.errors import AgentNotFound, Conflict, ConversationNotFound, Forbidden, Invalid
+from dragoman.core.errors import AgentNotFound, Conflict, ConversationNotFound, Forbidden
 from dragoman.core.events import Group
-from dragoman.core.prompt import NO_OVERRIDES, CallingMessage, Overrides, PromptMessage
+from dragoman.core.prompt import (
+    NO_OVERRIDES,
+    Overrides,
+    PromptMessage,
+    check_fits,
+    passages_budget,
+)
 from dragoman.core.tenants import Principal
-from dragoman.ports.turns import Begun, Existing, ResultsRequest, TurnRequest, Waiting
+from dragoman.core.webhooks import conversation_told, message_told
+from dragoman.ports.turns import Begun, Existing, ResultsRequest, TurnRequest
 
 TURN_COLUMNS = """id, tenant_id, conversation_id, agent_id, state, epoch, message_id, answer_id, answer_number, model,
     created_at, prompt_tokens, completion_tokens, credits, error, finished_at,
@@ -28,7 +36,7 @@ TURN = f"SELECT {TURN_COLUMNS} FROM turns WHERE id = :turn_id AND tenant_id = :t
 OVERRIDES = "SELECT overrides FROM turns WHERE id = :turn_id AND tenant_id = :tenant_id"
 # The row is written, not only read, so that it is held: a deletion waits for what begins in it, or comes before.
 CONVERSATION = """UPDATE conversations SET updated_at = :now WHERE id = :id AND tenant_id = :tenant_id
-    RETURNING agent_id, visitor_id, client_id, title, context"""
+    RETURNING agent_id, visitor_id, client_id, title, context, status"""
 NEW_CONVERSATION = """INSERT INTO conversations (id, tenant_id, agent_id, deployment_id, client_id, visitor_id, title,
         context, status, created_at, updated_at, last_message_at)
     VALUES (:id, :tenant_id, :agent_id, :deployment_id, :client_id, :visitor_id, :title,
@@ -53,12 +61,9 @@ HOLD_FAILED = """UPDATE turns SET owner = :owner
     WHERE id = :turn_id AND tenant_id = :tenant_id AND epoch = :epoch AND state IN ('failed', 'interrupted')
         AND NOT EXISTS (SELECT 1 FROM turns beside WHERE beside.conversation_id = turns.conversation_id
             AND beside.tenant_id = :tenant_id AND beside.state = 'running')"""
-GO_ON = """UPDATE turns SET state = 'running', owner = :owner, answer_id = :answer_id, answer_number = :answer_number,
-        agent_version = :agent_version, model = :model, finished_at = NULL
-    WHERE id = :turn_id AND tenant_id = :tenant_id AND state = 'paused'"""
-HOLD = "UPDATE turns SET owner = :owner WHERE id = :turn_id AND tenant_id = :tenant_id AND state = 'paused'"
 PUT_ASIDE = """UPDATE messages SET in_prompt = CASE role WHEN 'user' THEN 1 ELSE 0 END
-    WHERE id IN (:message_id, :answer_id) AND tenant_id = :tenant_id"""
+    WHERE id IN (:message_id, :answer_id) AND tenant_id = :tenant_id AND (role = 'user' OR tool_calls IS NULL)"""
+METADATA = "SELECT metadata FROM messages WHERE id = :message_id AND tenant_id = :tenant_id"
 RESULT = """SELECT id, number, role, content, created_at, conversation_id, tool_call_id FROM messages
     WHERE id = :result_id AND tenant_id = :tenant_id"""
 EVENTS = """SELECT first_sequence, epoch, events FROM turn_events
@@ -68,7 +73,7 @@ ANSWERING = "Another message is being answered in this conversation; send this o
 
 async def begin(transaction: Transaction, definitions: Definitions, request: TurnRequest) -> Begun:
     """Store a message and the running turn, in a conversation that is there or is begun with it."""
-    published = await _published(transaction, definitions, request.principal, request.agent_reference)
+    published = await published_for(transaction, definitions, request.principal, request.agent_reference)
     agent = published.agent
     overrides = request.overrides
     if overrides.system_prompt is not None and not (
@@ -79,8 +84,10 @@ async def begin(transaction: Transaction, definitions: Definitions, request: Tur
     # Rows that others wait for are taken in one order everywhere: conversation, tenant, turn, counter.
     found = None
     if request.conversation_id is not None:
-        found = await _conversation(transaction, request, agent, request.conversation_id)
-    reserved = await ledger.reserve(transaction, request.tenant_id, request.turn_id, published.price, request.now)
+        found = await conversation_of(transaction, request, agent, request.conversation_id)
+    handed_over = found is not None and found[5] == "handover"
+    price = 0 if handed_over else published.price
+    reserved = await ledger.reserve(transaction, request.tenant_id, request.turn_id, price, request.now)
     context = request.context
     ours = {"tenant_id": request.tenant_id, "now": request.now}
     if found is None:
@@ -103,8 +110,11 @@ async def begin(transaction: Transaction, definitions: Definitions, request: Tur
         context=context,
         below=history.ABOVE_ALL if found else 0,
     )
+    if not handed_over:
+        model = agent.definition.model
+        check_fits(model, prompt, passages_budget(model) if agent.knows else 0)
     turn = replace(await _store(transaction, request, agent, conversation_id), client_id=client_id)
-    return Begun(turn, agent, prompt, published.price, reserved, 1)
+    return Begun(turn, agent, prompt, price, reserved, 1, metadata=request.metadata, handed_over=handed_over)
 
 
 async def begin_again(
@@ -117,12 +127,13 @@ async def begin_again(
     now: int,
 ) -> Begun | Existing:
     """Run a failed turn's last segment once more; what the failed attempt said is left out of later prompts."""
-    published = await _published(transaction, definitions, principal, earlier.agent_id)
+    published = await published_for(transaction, definitions, principal, earlier.agent_id)
     ours = {"tenant_id": earlier.tenant_id, "turn_id": earlier.id, "id": earlier.conversation_id, "now": now}
     found = await transaction.one(CONVERSATION, ours)
     if found is None:
         raise ConversationNotFound
-    price = 0 if earlier.credits else published.price
+    handed_over = found[5] == "handover"
+    price = 0 if earlier.credits or handed_over else published.price
     reserved = await ledger.reserve(transaction, earlier.tenant_id, earlier.id, price, now)
     if not await transaction.run(HOLD_FAILED, {**ours, "owner": owner, "epoch": earlier.epoch}):
         there = await find_turn(transaction, earlier.tenant_id, earlier.id)
@@ -132,76 +143,17 @@ async def begin_again(
         return Existing(there)  # another node was faster
     await calls.cancel_paused(transaction, earlier.tenant_id, earlier.conversation_id, now)
     number = await calls.numbers(transaction, earlier.tenant_id, earlier.agent_id, 1)
-    again = _segment(published.agent, owner, answer_id, number)
+    again = segment_of(published.agent, owner, answer_id, number)
     await transaction.run(RUN_AGAIN, {**ours, **again})
     await transaction.run(PUT_ASIDE, {**ours, "message_id": earlier.message_id, "answer_id": earlier.answer_id})
     turn = replace(earlier, epoch=earlier.epoch + 1)
     if not earlier.credits:
         turn = replace(turn, prompt_tokens=0, completion_tokens=0)
-    return await _going_on(transaction, published.agent, turn, again, found[4], price, reserved)
+    begun = await going_on(transaction, published.agent, turn, again, found[4], price, reserved)
+    return replace(begun, handed_over=handed_over)
 
 
-async def go_on(
-    transaction: Transaction, definitions: Definitions, request: ResultsRequest
-) -> Begun | Existing | Waiting:
-    """Store results of calls, and run the turn on when none of its calls is open any more."""
-    published = await _published(transaction, definitions, request.principal, request.agent_reference)
-    agent, tenant_id = published.agent, request.tenant_id
-    found = await _conversation(transaction, request, agent, request.conversation_id)
-    if found is None:
-        raise ConversationNotFound
-    named = [
-        (await calls.find(transaction, tenant_id, request.conversation_id, call_id), call_id, content)
-        for call_id, content in request.results
-    ]
-    turn_id = str(named[-1][0][1])
-    if any(row[1] != turn_id for row, _, _ in named):
-        raise Invalid("Results of one request answer the calls of one answer", field="messages")
-    ours = {"tenant_id": tenant_id, "turn_id": turn_id, "owner": request.owner, "now": request.now}
-    fresh = [(row[0], call_id, content) for row, call_id, content in named if row[2] == "open"]
-    if fresh and request.joining:
-        raise Conflict(ANSWERING)
-    # The row is held before calls are counted: two last results at once would each see the other's call open.
-    if not fresh or not await transaction.run(HOLD, ours):
-        return await _repeated(transaction, definitions, request, named[-1][0])
-    first = await calls.numbers(transaction, tenant_id, agent.id, len(fresh))
-    result = {**ours, "conversation_id": request.conversation_id, "agent_id": agent.id}
-    result_id = ""
-    for number, ((call, call_id, content), result_id) in enumerate(
-        zip(fresh, request.message_ids, strict=False), start=first
-    ):
-        row = {**result, "id": result_id, "number": number, "call_id": call_id, "content": content}
-        await transaction.run(calls.RESULT, row)
-        if not await transaction.run(calls.ANSWER, {**ours, "id": call, "content": content, "result_id": result_id}):
-            raise Conflict("The call is being answered by another request")
-    waiting = await transaction.one(calls.STILL_OPEN, ours)
-    turn = await _turn(transaction, tenant_id, turn_id)
-    if waiting and waiting[0]:
-        return Waiting(turn, await _result(transaction, tenant_id, result_id))
-    number = await calls.numbers(transaction, tenant_id, agent.id, 1)
-    segment = _segment(agent, request.owner, request.answer_id, number)
-    await transaction.run(GO_ON, {**ours, **segment})
-    for stored in request.message_ids[: len(fresh)]:
-        await transaction.run(calls.OPENED, {**ours, "result_id": stored, "answer_id": request.answer_id})
-    return await _going_on(transaction, agent, turn, segment, found[4], 0, 0)
-
-
-async def _repeated(
-    transaction: Transaction, definitions: Definitions, request: ResultsRequest, call: Row
-) -> Begun | Existing | Waiting:
-    """What a result that came before has led to: a stored message, or a segment, which runs again if it failed."""
-    _, turn_id, _, result_id, opened_id = call
-    turn = await _turn(transaction, request.tenant_id, turn_id)
-    if opened_id is None:
-        return Waiting(turn, await _result(transaction, request.tenant_id, result_id))
-    if turn.state in ("failed", "interrupted") and not request.joining:
-        return await begin_again(
-            transaction, definitions, request.principal, turn, request.answer_id, request.owner, request.now
-        )
-    return Existing(turn, opened_id)
-
-
-async def _going_on(
+async def going_on(
     transaction: Transaction,
     agent: Agent,
     turn: Turn,
@@ -232,11 +184,16 @@ async def _going_on(
         finished_at=None,
     )
     logged = await events_of(transaction, turn.tenant_id, turn.id)
-    goes_on = any(isinstance(message, CallingMessage) for message in current)
-    return Begun(running, agent, prompt, price, reserved, following(logged), first=False, goes_on=goes_on)
+    goes_on = await transaction.one(calls.HAS_PAUSED, {"tenant_id": turn.tenant_id, "turn_id": turn.id}) is not None
+    told = await transaction.one(METADATA, {"tenant_id": turn.tenant_id, "message_id": turn.message_id})
+    metadata = json.loads(told[0]) if told and told[0] else None
+    return Begun(
+        running, agent, prompt, price, reserved, following(logged), first=False, goes_on=goes_on, metadata=metadata
+    )
 
 
-def _segment(agent: Agent, owner: int, answer_id: str, number: int) -> dict[str, Any]:
+def segment_of(agent: Agent, owner: int, answer_id: str, number: int) -> dict[str, Any]:
+    """What a turn's row says of the segment that runs."""
     return {
         "owner": owner,
         "answer_id": answer_id,
@@ -246,16 +203,21 @@ def _segment(agent: Agent, owner: int, answer_id: str, number: int) -> dict[str,
     }
 
 
-async def _published(
+async def published_for(
     transaction: Transaction, definitions: Definitions, principal: Principal, reference: str
 ) -> Published:
+    """An agent as it is published.
+
+    Raises:
+        AgentNotFound: there is none, or it may not be used.
+    """
     published = await definitions.published(transaction, principal.tenant_id, reference)
     if published is None or not principal.may_use(published.agent):
         raise AgentNotFound(reference)
     return published
 
 
-async def _conversation(
+async def conversation_of(
     transaction: Transaction, request: TurnRequest | ResultsRequest, agent: Agent, conversation_id: str
 ) -> Row | None:
     """A conversation's row, None where there is none.
@@ -296,6 +258,8 @@ async def _new_conversation(
     }
     if not await transaction.run(NEW_CONVERSATION, row):
         raise Conflict(ANSWERING)  # another node has just begun it under the client's name
+    told = conversation_told(conversation_id, agent.id, request.now)
+    await tell(transaction, request.tenant_id, "conversation.created", told, request.now, conversation_id)
     return conversation_id, request.client_id
 
 
@@ -333,7 +297,7 @@ async def _store(transaction: Transaction, request: TurnRequest, agent: Agent, c
     )
     overridden = request.overrides is not NO_OVERRIDES
     row = {
-        **_segment(agent, request.owner, request.answer_id, number + 1),
+        **segment_of(agent, request.owner, request.answer_id, number + 1),
         "id": turn.id,
         "tenant_id": turn.tenant_id,
         "conversation_id": conversation_id,
@@ -356,6 +320,8 @@ async def _store(transaction: Transaction, request: TurnRequest, agent: Agent, c
     await transaction.run(NEW_MESSAGE, message)
     if request.recording is not None:
         await attach(transaction, message, request.recording)
+    told = message_told(conversation_id, turn.message_id, agent.id, "user", request.text, request.metadata, request.now)
+    await tell(transaction, request.tenant_id, "message.received", told, request.now, conversation_id)
     return turn
 
 
@@ -376,14 +342,16 @@ def following(logged: Sequence[Group]) -> int:
     return logged[-1].first_sequence + len(logged[-1].events) if logged else 1
 
 
-async def _turn(transaction: Transaction, tenant_id: str, turn_id: str) -> Turn:
+async def turn_of(transaction: Transaction, tenant_id: str, turn_id: str) -> Turn:
+    """The tenant's turn of this id, which there must be."""
     turn = await find_turn(transaction, tenant_id, turn_id)
     if turn is None:
         raise ConversationNotFound
     return turn
 
 
-async def _result(transaction: Transaction, tenant_id: str, result_id: str) -> Message:
+async def result_of(transaction: Transaction, tenant_id: str, result_id: str) -> Message:
+    """A result as a message, which there must be."""
     row = await transaction.one(RESULT, {"result_id": result_id, "tenant_id": tenant_id})
     if row is None:
         raise ConversationNotFound

@@ -7,8 +7,11 @@ from typing import Any
 
 from dragoman.adapters.store import attachments, messages
 from dragoman.adapters.store.driver import Database, Job, Params, Row, Transaction
+from dragoman.adapters.store.outbox import tell
+from dragoman.core.clock import now_us
 from dragoman.core.conversations import Conversation, Message
 from dragoman.core.errors import AgentNotFound, NameTaken
+from dragoman.core.webhooks import conversation_told
 from dragoman.ports.conversations import ALL, Changes, Cleared, Listed, Window
 
 COLUMNS = """id, tenant_id, agent_id, title, created_at, updated_at, client_id, user_id, visitor_id, deployment_id,
@@ -31,11 +34,18 @@ NUMBER = "SELECT number FROM messages WHERE id = :message_id AND conversation_id
 LAST_NUMBER = "SELECT last_number FROM agent_counters WHERE agent_id = :agent_id AND tenant_id = :tenant_id"
 # What belongs to a conversation alone, in an order in which each still finds what it hangs on.
 FORGET = (
+    """DELETE FROM delivery_attempts WHERE tenant_id = :tenant_id AND delivery_id IN (
+        SELECT id FROM deliveries WHERE tenant_id = :tenant_id
+            AND event_id IN (SELECT id FROM outbox WHERE conversation_id = :id AND tenant_id = :tenant_id))""",
     """DELETE FROM deliveries WHERE tenant_id = :tenant_id
         AND event_id IN (SELECT id FROM outbox WHERE conversation_id = :id AND tenant_id = :tenant_id)""",
     "DELETE FROM outbox WHERE conversation_id = :id AND tenant_id = :tenant_id",
+    "DELETE FROM handovers WHERE conversation_id = :id AND tenant_id = :tenant_id",
 )
-DELETE = "DELETE FROM conversations WHERE id = :id AND tenant_id = :tenant_id"
+DELETE = "DELETE FROM conversations WHERE id = :id AND tenant_id = :tenant_id RETURNING agent_id"
+# Changes nothing and says whether it is open; its row is held from here on.
+CLOSE = """UPDATE conversations SET updated_at = :now
+    WHERE id = :id AND tenant_id = :tenant_id AND archived_at IS NULL"""
 MEET = "INSERT INTO users (tenant_id, user_id, created_at) VALUES (:tenant_id, :id, :now) ON CONFLICT DO NOTHING"
 SPEND = "INSERT INTO spent_tickets (tenant_id, id, created_at) VALUES (:tenant_id, :id, :now) ON CONFLICT DO NOTHING"
 
@@ -77,6 +87,9 @@ class Conversations:
                 raise AgentNotFound(conversation.agent_id)
             if not await transaction.run(NEW, row):
                 raise NameTaken("a conversation of this id or name is there already")
+            told = conversation_told(conversation.id, conversation.agent_id, conversation.created_at)
+            at, place = conversation.created_at, conversation.id
+            await tell(transaction, conversation.tenant_id, "conversation.created", told, at, place)
 
         await self._database.write(job)
 
@@ -85,10 +98,15 @@ class Conversations:
         values = {name: _json(value) if name == "metadata" else value for name, value in changes.items()}
 
         async def job(transaction: Transaction) -> Conversation | None:
+            closing = values.get("archived_at") is not None and await transaction.run(CLOSE, ours)
             for name, value in values.items():
                 await transaction.run(CHANGE[name], {**ours, "value": value})
             row = await transaction.one(CONVERSATION, ours)
-            return _conversation(row) if row else None
+            if row is None:
+                return None
+            if closing:
+                await _tell_closed(transaction, ours, row[2], "archived")
+            return _conversation(row)
 
         return await self._database.write(job)
 
@@ -128,7 +146,10 @@ class Conversations:
     ) -> tuple[Sequence[Message], int]:
         async def job(transaction: Transaction) -> tuple[Sequence[Message], int]:
             rows, total = await messages.shown(transaction, tenant_id, "conversation_id", conversation_id, window)
-            return [messages.message(row) for row in rows], total
+            said = [messages.message(row) for row in rows]
+            if not window.inside:
+                said = [await messages.outside(transaction, tenant_id, each) for each in said]
+            return said, total
 
         return await self._database.read(job)
 
@@ -157,12 +178,14 @@ class Conversations:
 
         async def job(transaction: Transaction) -> Cleared:
             # First of all: who holds the row is waited for, and is then seen to run.
-            if not await transaction.run(DELETE, ours):
+            row = await transaction.one(DELETE, ours)
+            if row is None:
                 return Cleared()
             await _make_quiet(transaction, tenant_id, "conversation_id", conversation_id)
             await attachments.forget(transaction, tenant_id, "conversation_id = :id", ours)
             for statement in FORGET:
                 await transaction.run(statement, ours)
+            await _tell_closed(transaction, {**ours, "now": now_us()}, row[0], "deleted")
             return Cleared(await messages.forget(transaction, tenant_id, "conversation_id", conversation_id))
 
         return await self._unless_busy(job)
@@ -217,6 +240,11 @@ async def _make_quiet(transaction: Transaction, tenant_id: str, whose: messages.
     running = await transaction.all(f"SELECT id FROM turns WHERE {those} AND state = 'running'", ours)
     if running:
         raise _Busy([str(row[0]) for row in running])
+
+
+async def _tell_closed(transaction: Transaction, ours: Params, agent_id: str, how: str) -> None:
+    told = conversation_told(ours["id"], agent_id, ours["now"], reason=how)
+    await tell(transaction, ours["tenant_id"], "conversation.closed", told, ours["now"], ours["id"])
 
 
 def _conversation(row: Row) -> Conversation:

@@ -10,7 +10,10 @@ from dragoman.adapters.store import blobs, chunks
 from dragoman.adapters.store.agents import Definitions
 from dragoman.adapters.store.audit import NEWEST
 from dragoman.adapters.store.driver import Database, Row, Transaction, across_tenants
+from dragoman.adapters.store.outbox import tell
+from dragoman.core.clock import iso
 from dragoman.core.errors import AgentNotFound
+from dragoman.core.ids import prefixed
 from dragoman.core.knowledge import Document, Step
 from dragoman.ports.audit import Place
 from dragoman.ports.knowledge import NewChunk, NewDocument, Superseded, Work
@@ -190,6 +193,7 @@ class Documents:
         async def job(transaction: Transaction) -> None:
             await self._hold(transaction, READY, work, total=total, now=now)
             await chunks.publish(transaction, self._database.kind, work, embedder, total)
+            await _tell(transaction, work.document, "document.ready", now, chunks=total)
 
         await self._database.write(job)
         self._definitions.forget()
@@ -199,6 +203,8 @@ class Documents:
 
         async def job(transaction: Transaction) -> None:
             await self._hold(transaction, FAIL, work, state=state, error=error, next_attempt_at=due, now=now)
+            if retry_at is None:
+                await _tell(transaction, work.document, "document.failed", now, error=error)
 
         await self._database.write(job)
 
@@ -212,6 +218,18 @@ class Documents:
         }
         if not await transaction.run(statement, {**ours, **values}):
             raise Superseded(f"document {work.document.id} is another now")
+
+
+async def _tell(transaction: Transaction, document: Document, event: str, now: int, **more: object) -> None:
+    told = {
+        "document_id": prefixed("doc", document.id),
+        "agent_id": prefixed("agent", document.agent_id),
+        "type": document.type,
+        "title": document.title,
+        **more,
+        "created_at": iso(now),
+    }
+    await tell(transaction, document.tenant_id, event, told, now)
 
 
 async def _document(transaction: Transaction, tenant_id: str, document_id: str) -> Document | None:

@@ -8,6 +8,7 @@ has no effects outside its transaction.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
+from dragoman.adapters.store.subscriptions import Subscriptions
 from dragoman.ports.turns import Pending
 
 T = TypeVar("T")
@@ -20,6 +21,11 @@ Params = Mapping[str, Any]
 
 class Transaction(Protocol):
     """Statements inside one transaction. Parameters are written ``:name`` on every database."""
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """What this process remembers of who is to be told of what happens here."""
+        ...
 
     async def run(self, sql: str, params: Params, /) -> int:
         """Run a statement; the number of rows that it changed."""
@@ -47,6 +53,7 @@ class Database(Protocol):
     owner: int
     # For the few statements that are not the same in both.
     kind: Kind
+    subscriptions: Subscriptions
 
     def begin(self, job: Job[T]) -> Pending[T]:
         """Start a write whose result is wanted before it is durable."""
@@ -98,6 +105,7 @@ class Rehearsal:
         self._database = database
         self.owner = database.owner
         self.kind = database.kind
+        self.subscriptions = database.subscriptions
 
     def begin(self, job: Job[T]) -> Pending[T]:
         raise RuntimeError("a turn cannot be rehearsed")

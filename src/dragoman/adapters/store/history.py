@@ -13,6 +13,7 @@ from dragoman.core.events import ToolCall
 from dragoman.core.prompt import (
     CallingMessage,
     Overrides,
+    PersonsMessage,
     PromptMessage,
     ResultMessage,
     compose,
@@ -22,10 +23,10 @@ from dragoman.core.prompt import (
     system_text,
 )
 
-NEWEST = """SELECT number, role, content, tool_calls, tool_call_id FROM messages
+NEWEST = """SELECT number, role, content, tool_calls, tool_call_id, metadata FROM messages
     WHERE conversation_id = :conversation_id AND tenant_id = :tenant_id AND number < :below AND in_prompt = 1
     ORDER BY number DESC LIMIT :count"""
-ROUND = """SELECT number, role, content, tool_calls, tool_call_id FROM messages
+ROUND = """SELECT number, role, content, tool_calls, tool_call_id, metadata FROM messages
     WHERE conversation_id = :conversation_id AND tenant_id = :tenant_id AND turn_id = :turn_id AND in_prompt = 1
     ORDER BY number"""
 
@@ -105,9 +106,12 @@ async def newest(
 
 
 def _message(row: Row) -> PromptMessage:
-    _, role, content, calls, call_id = row
+    _, role, content, calls, call_id, metadata = row
     if calls:
         return CallingMessage(role, content or "", calls_of(calls))
     if call_id:
         return ResultMessage(role, content or "", call_id)
+    if metadata and role == "assistant":
+        # Nothing else writes metadata of an answer.
+        return PersonsMessage(role, content or "")
     return PromptMessage(role, content or "")

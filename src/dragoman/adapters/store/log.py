@@ -10,11 +10,15 @@ from typing import Any
 import msgspec
 
 from dragoman.core.events import (
+    ApprovalWanted,
     Group,
     Source,
     SourcesFound,
+    StepStarted,
     TextDelta,
     ToolCallReady,
+    ToolCallStarted,
+    ToolResult,
     Transcribed,
     TurnCompleted,
     TurnEvent,
@@ -31,6 +35,10 @@ _KINDS: dict[str, type[Any]] = {
     "q": SourcesFound,
     "t": TextDelta,
     "k": ToolCallReady,
+    "n": StepStarted,
+    "b": ToolCallStarted,
+    "a": ApprovalWanted,
+    "r": ToolResult,
     "c": TurnCompleted,
     "p": TurnPaused,
     "x": TurnStopped,

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
-from dragoman.adapters.store import attachments
+from dragoman.adapters.store import attachments, calls
 from dragoman.adapters.store.driver import Row, Transaction
 from dragoman.adapters.store.history import ABOVE_ALL, calls_of
 from dragoman.core.conversations import Message
@@ -24,7 +25,7 @@ FORGOTTEN_AT_ONCE = 5_000
 
 def message(row: Row) -> Message:
     """A row of `COLUMNS`."""
-    message_id, number, role, content, created_at, metadata, conversation_id, calls, call_id = row[:9]
+    message_id, number, role, content, created_at, metadata, conversation_id, wanted, call_id = row[:9]
     return Message(
         message_id,
         number,
@@ -33,7 +34,7 @@ def message(row: Row) -> Message:
         created_at,
         json.loads(metadata) if metadata else None,
         conversation_id,
-        calls_of(calls),
+        calls_of(wanted),
         call_id,
     )
 
@@ -43,6 +44,8 @@ async def shown(
 ) -> tuple[Sequence[Row], int]:
     """Rows of `COLUMNS` in the window's order, an agent's with each conversation's `client_id`; and how many in all."""
     those = f"tenant_id = :tenant_id AND {whose} = :owner_id {SPOKEN if window.spoken else ''}"
+    if not window.inside:
+        those = f"{those} AND NOT ({calls.INSIDE})"
     params = {
         "tenant_id": tenant_id,
         "owner_id": owner_id,
@@ -62,6 +65,14 @@ async def shown(
     if window.order is None and not window.from_oldest:
         rows = rows[::-1]
     return rows, int(total[0]) if total else 0
+
+
+async def outside(transaction: Transaction, tenant_id: str, said: Message) -> Message:
+    """A message without the calls in it that the server made, or was to make."""
+    if not said.tool_calls:
+        return said
+    theirs = await calls.of_client(transaction, tenant_id, said.id)
+    return replace(said, tool_calls=tuple(call for call in said.tool_calls if call.id in theirs))
 
 
 async def page(
@@ -86,6 +97,7 @@ async def forget(
     spoken = f"message_id IN (SELECT id FROM messages WHERE {those})"
     await attachments.forget(transaction, tenant_id, spoken, params)
     await transaction.run(f"DELETE FROM turn_events WHERE tenant_id = :tenant_id AND turn_id IN {turns}", params)
+    await transaction.run(f"DELETE FROM approvals WHERE tenant_id = :tenant_id AND turn_id IN {turns}", params)
     await transaction.run(f"DELETE FROM tool_calls WHERE tenant_id = :tenant_id AND turn_id IN {turns}", params)
     await transaction.run(f"DELETE FROM idempotency WHERE tenant_id = :tenant_id AND turn_id IN {turns}", params)
     return await transaction.run(f"DELETE FROM messages WHERE {those}", params)

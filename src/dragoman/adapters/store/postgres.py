@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import asyncpg
 
 from dragoman.adapters.store.driver import Job, Kind, Params, Row
+from dragoman.adapters.store.subscriptions import Subscriptions
 from dragoman.core.errors import Unavailable
 from dragoman.ports.store import StoreUnusable
 from dragoman.ports.turns import Pending
@@ -56,10 +57,11 @@ def numbered(sql: str) -> tuple[str, tuple[str, ...]]:
 class PostgresTransaction:
     """Statements on one connection of the pool."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "subscriptions")
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, subscriptions: Subscriptions) -> None:
         self._connection = connection
+        self.subscriptions = subscriptions
 
     async def run(self, sql: str, params: Params, /) -> int:
         text, names = numbered(sql)
@@ -87,6 +89,7 @@ class PostgresDatabase:
         self.url = url
         self.kind: Kind = "postgres"
         self.owner = owner
+        self.subscriptions = Subscriptions()
         self._pool = pool
         self._presence = presence
         self._presence_lock = asyncio.Lock()
@@ -126,7 +129,7 @@ class PostgresDatabase:
     async def read(self, job: Job[T]) -> T:
         try:
             async with self._pool.acquire(timeout=CONNECT_TIMEOUT) as connection, connection.transaction(readonly=True):
-                return await job(PostgresTransaction(connection))
+                return await job(PostgresTransaction(connection, self.subscriptions))
         except _PASSING as error:
             raise Unavailable("The database cannot be reached") from error
 
@@ -191,7 +194,7 @@ class PostgresDatabase:
             transaction = connection.transaction()
             await transaction.start()
             try:
-                value = await job(PostgresTransaction(connection))
+                value = await job(PostgresTransaction(connection, self.subscriptions))
             except BaseException:
                 await transaction.rollback()
                 raise

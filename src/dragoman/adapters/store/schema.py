@@ -41,12 +41,13 @@ def _key(*names: str) -> PrimaryKeyConstraint:
     return PrimaryKeyConstraint(*names)
 
 
+# `low_at` is the balance at which it is told that credits are low, until then: NULL once that has been told.
 tenants = Table(
     "tenants",
     metadata,
     *(_text("id"), _text("name"), _text("plan"), _whole("credits", null=True), _whole("per_minute", null=True)),
     *(_whole("per_day", null=True), _text("default_agent_id", null=True), _whole("allow_private")),
-    *(_whole("created_at"), _whole("updated_at"), _key("id")),
+    *(_whole("created_at"), _whole("updated_at"), _whole("low_at", null=True), _key("id")),
 )
 
 prices = Table("prices", metadata, _text("model"), _whole("credits_per_turn"), _key("model"))
@@ -274,31 +275,58 @@ secrets = Table(
     _key("tenant_id", "name"),
 )
 
+# Secrets are sealed; until `old_until` the one before signs too. Without `events` an endpoint takes all; `given` is 1
+# where its manifest gives the secret.
 endpoints = Table(
     "endpoints",
     metadata,
     *(_text("id"), _text("tenant_id"), _text("url"), _text("events"), _text("state"), _text("managed")),
-    *(Column("sealed_secret", LargeBinary), _whole("created_at"), _whole("updated_at"), _key("id")),
+    *(_whole("given"), Column("sealed_secret", LargeBinary, nullable=False), Column("old_secret", LargeBinary)),
+    *(_whole("old_until", null=True), _whole("expires_at", null=True), _whole("created_at"), _whole("updated_at")),
+    _key("id"),
     UniqueConstraint("tenant_id", "url"),
 )
 
+# What happened, written in the transaction of what happened where an endpoint wants to be told.
 outbox = Table(
     "outbox",
     metadata,
     *(_text("id"), _text("tenant_id"), _text("conversation_id", null=True), _text("event"), _text("data")),
     *(_whole("created_at"), _key("id")),
-    *(Index(None, "tenant_id", "created_at"), Index(None, "conversation_id")),
+    *(Index(None, "created_at"), Index(None, "conversation_id")),
 )
 
+_PENDING = text("state = 'pending'")
+_LEASED = text("lease_owner IS NOT NULL")
+
+# `position` rises: of those that wait for one endpoint and have the same `ordered_by`, a conversation, the lowest alone
+# is due. One with a `lease_owner` is being sent by it, who may be dead.
 deliveries = Table(
     "deliveries",
     metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     *(_text("id"), _text("tenant_id"), _text("endpoint_id"), _text("event_id"), _text("ordered_by", null=True)),
     *(_text("state"), _whole("attempts"), _whole("next_attempt_at", null=True), _whole("lease_owner", null=True)),
-    *(_whole("leased_until", null=True), _whole("status", null=True), _text("answer", null=True)),
-    *(_whole("created_at"), _whole("finished_at", null=True), _key("id")),
-    *(UniqueConstraint("endpoint_id", "event_id"), Index(None, "event_id")),
-    Index("ix_deliveries_due", "state", "next_attempt_at"),
+    *(_whole("leased_until", null=True), _whole("created_at"), _whole("finished_at", null=True)),
+    *(UniqueConstraint("id"), UniqueConstraint("endpoint_id", "event_id"), Index(None, "event_id")),
+    *(Index(None, "endpoint_id", "created_at"), Index(None, "finished_at")),
+    Index("ix_deliveries_due", "endpoint_id", "next_attempt_at", sqlite_where=_PENDING, postgresql_where=_PENDING),
+    Index(
+        "ix_deliveries_order",
+        *("endpoint_id", "ordered_by", "position"),
+        sqlite_where=_PENDING,
+        postgresql_where=_PENDING,
+    ),
+    Index("ix_deliveries_leased", "lease_owner", sqlite_where=_LEASED, postgresql_where=_LEASED),
+)
+
+delivery_attempts = Table(
+    "delivery_attempts",
+    metadata,
+    *(_text("delivery_id"), _whole("number"), _text("tenant_id"), _whole("at"), _whole("duration")),
+    *(_whole("status", null=True), _text("answer", null=True), _text("error", null=True)),
+    _key("delivery_id", "number"),
+    sqlite_with_rowid=False,
 )
 
 approvals = Table(
@@ -307,7 +335,16 @@ approvals = Table(
     *(_text("id"), _text("tenant_id"), _text("turn_id"), _text("tool_call_id"), _text("state")),
     *(_text("decided_by", null=True), _whole("expires_at"), _whole("created_at"), _whole("decided_at", null=True)),
     _key("id"),
-    Index(None, "tenant_id", "state"),
+    *(Index(None, "tenant_id", "state"), Index("ix_approvals_due", "state", "expires_at")),
+)
+
+# Which conversations persons answer in: `ended_at` is NULL while one does, until `due_at` at the latest.
+handovers = Table(
+    "handovers",
+    metadata,
+    *(_text("id"), _text("tenant_id"), _text("conversation_id"), _text("reason"), _whole("requested_at")),
+    *(_whole("due_at"), _whole("ended_at", null=True), _text("ended_by", null=True), _key("id")),
+    *(Index(None, "tenant_id", "requested_at"), Index(None, "conversation_id")),
 )
 
 audit = Table(

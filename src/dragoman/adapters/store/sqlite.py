@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from dragoman.adapters.store.driver import Job, Kind, Params, Row
+from dragoman.adapters.store.subscriptions import Subscriptions
 from dragoman.core.errors import Unavailable
 from dragoman.ports.store import StoreUnusable
 from dragoman.ports.turns import Pending
@@ -40,10 +41,11 @@ STATEMENTS = 512
 class SqliteTransaction:
     """Statements on one connection; its coroutines never suspend."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "subscriptions")
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, subscriptions: Subscriptions) -> None:
         self._connection = connection
+        self.subscriptions = subscriptions
 
     async def run(self, sql: str, params: Params, /) -> int:
         return self._connection.execute(sql, params).rowcount
@@ -97,6 +99,7 @@ class SqliteDatabase:
         self.path = path
         self.kind: Kind = "sqlite"
         self.owner = secrets.randbits(62)
+        self.subscriptions = Subscriptions()
         self._lock = lock
         self._writes: queue.SimpleQueue[_Entry[Any] | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Entry[Any] | None] = queue.SimpleQueue()
@@ -148,7 +151,7 @@ class SqliteDatabase:
             opened.put(error)
             return
         opened.put(None)
-        transaction = SqliteTransaction(connection)
+        transaction = SqliteTransaction(connection, self.subscriptions)
         open_for_more = True
         while open_for_more:
             batch: list[_Entry[Any]] = []
@@ -172,7 +175,7 @@ class SqliteDatabase:
 
     def _read_all(self) -> None:
         connection = connect(self.path, readonly=True)
-        transaction = SqliteTransaction(connection)
+        transaction = SqliteTransaction(connection, self.subscriptions)
         while entry := self._reads.get():
             try:
                 connection.execute("BEGIN")

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from dragoman.adapters.store import beginnings, calls, endings
+from dragoman.adapters.store import beginnings, calls, endings, history, messages, segments, steps
 from dragoman.adapters.store.agents import Definitions
 from dragoman.adapters.store.beginnings import TURN_COLUMNS
 from dragoman.adapters.store.driver import Database, Row, Transaction, across_tenants
@@ -15,14 +15,29 @@ from dragoman.core.commands import Idempotency
 from dragoman.core.conversations import Message, Turn
 from dragoman.core.errors import Conflict, KeyReused
 from dragoman.core.events import Group, Source
-from dragoman.ports.turns import Begun, Existing, LogRow, Pending, ResultsRequest, TurnEnd, TurnRequest, Waiting
+from dragoman.ports.turns import (
+    Approval,
+    Begun,
+    Call,
+    Decision,
+    Existing,
+    LogRow,
+    Pending,
+    ResultsRequest,
+    Step,
+    TurnEnd,
+    TurnRequest,
+    Waiting,
+)
 
 CLAIM = """INSERT INTO idempotency (tenant_id, scope, body_hash, turn_id, created_at)
     VALUES (:tenant_id, :scope, :body_hash, :turn_id, :now) ON CONFLICT DO NOTHING"""
 CLAIMED = "SELECT body_hash, turn_id FROM idempotency WHERE tenant_id = :tenant_id AND scope = :scope"
 ANSWERS = """SELECT id, number, role, content, created_at, conversation_id, tool_calls, sources, confidence, resolved
     FROM messages
-    WHERE turn_id = :turn_id AND tenant_id = :tenant_id AND role = 'assistant' AND in_prompt = 1 ORDER BY number"""
+    WHERE turn_id = :turn_id AND tenant_id = :tenant_id AND role = 'assistant' AND in_prompt = 1
+        AND (tool_calls IS NULL OR resolved IS NOT NULL)
+    ORDER BY number"""
 KNOWN_CALL = """SELECT 1 FROM tool_calls
     WHERE conversation_id = :conversation_id AND tenant_id = :tenant_id AND call_id = :call_id"""
 AFTER = f"""SELECT {TURN_COLUMNS} FROM turns
@@ -67,7 +82,7 @@ class Turns:
         if (
             request.resuming
             or earlier.state not in ("failed", "interrupted")
-            or await transaction.one(calls.ANY_OF_TURN, {"turn_id": earlier.id, "tenant_id": earlier.tenant_id})
+            or await transaction.one(calls.HAS_PAUSED, {"turn_id": earlier.id, "tenant_id": earlier.tenant_id})
         ):
             return Existing(earlier)
         return await beginnings.begin_again(
@@ -76,9 +91,44 @@ class Turns:
 
     def begin_segment(self, request: ResultsRequest) -> Pending[Begun | Existing | Waiting]:
         async def job(transaction: Transaction) -> Begun | Existing | Waiting:
-            return await beginnings.go_on(transaction, self._definitions, request)
+            return await segments.go_on(transaction, self._definitions, request)
 
         return self._database.begin(job)
+
+    def decide(self, decision: Decision) -> Pending[Begun | Existing | None]:
+        async def job(transaction: Transaction) -> Begun | Existing | None:
+            return await segments.decide(transaction, self._definitions, decision)
+
+        return self._database.begin(job)
+
+    async def approvals(
+        self, tenant_id: str, state: str | None, limit: int, before: tuple[int, str] | None
+    ) -> Sequence[Approval]:
+        at, below = before or (history.ABOVE_ALL, "")
+        wanted = {"tenant_id": tenant_id, "state": state or "", "at": at, "below": below, "count": limit}
+
+        async def job(transaction: Transaction) -> list[Approval]:
+            return [segments.approval_of(row) for row in await transaction.all(segments.APPROVALS_BEFORE, wanted)]
+
+        return await self._database.read(job)
+
+    async def approval(self, tenant_id: str, approval_id: str) -> Approval | None:
+        async def job(transaction: Transaction) -> Approval | None:
+            return await segments.find_approval(transaction, tenant_id, approval_id)
+
+        return await self._database.read(job)
+
+    async def call(self, step: Step) -> int:
+        async def job(transaction: Transaction) -> int:
+            return await steps.store(transaction, step, self._database.owner)
+
+        return await self._database.write(job)
+
+    async def keep_results(self, turn: Turn, results: Sequence[tuple[Call, str]], now: int) -> None:
+        async def job(transaction: Transaction) -> None:
+            await steps.keep_results(transaction, turn, results, self._database.owner, now)
+
+        await self._database.write(job)
 
     async def claimed(self, tenant_id: str, idempotency: Idempotency) -> Turn | None:
         async def job(transaction: Transaction) -> Turn | None:
@@ -108,7 +158,7 @@ class Turns:
     async def answers(self, tenant_id: str, turn_id: str) -> Sequence[Message]:
         async def job(transaction: Transaction) -> list[Message]:
             rows = await transaction.all(ANSWERS, {"turn_id": turn_id, "tenant_id": tenant_id})
-            return [_answer(row) for row in rows]
+            return [await messages.outside(transaction, tenant_id, _answer(row)) for row in rows]
 
         return await self._database.read(job)
 
@@ -182,6 +232,21 @@ class Turns:
         for tenant_id, conversation_id in found:
             await self.cancel_pauses(tenant_id, conversation_id, now)
         return len(found)
+
+    @across_tenants("a call that nobody approves in time is given up, whoever it belongs to")
+    async def end_approvals(self, now: int) -> int:
+        async def overdue(transaction: Transaction) -> list[tuple[str, str]]:
+            return [(str(row[0]), str(row[1])) for row in await transaction.all(segments.OVERDUE, {"now": now})]
+
+        async def expire(transaction: Transaction, tenant_id: str, approval_id: str) -> int:
+            return await segments.expire(transaction, tenant_id, approval_id, now)
+
+        return sum(
+            [
+                await self._database.write(functools.partial(expire, tenant_id=tenant_id, approval_id=approval_id))
+                for tenant_id, approval_id in await self._database.read(overdue)
+            ]
+        )
 
     @across_tenants("what is too old to be replayed is too old for every tenant")
     async def prune(self, events_before: int, keys_before: int) -> None:

@@ -12,7 +12,16 @@ from dragoman.core.answers import Answer
 from dragoman.core.clock import iso
 from dragoman.core.conversations import Message
 from dragoman.core.errors import DragomanError, FieldMissing, Invalid
-from dragoman.core.events import Outcome, TextDelta, ToolCall, TurnEvent, TurnFailed, TurnInterrupted, TurnStarted
+from dragoman.core.events import (
+    Outcome,
+    StepStarted,
+    TextDelta,
+    ToolCall,
+    TurnEvent,
+    TurnFailed,
+    TurnInterrupted,
+    TurnStarted,
+)
 from dragoman.core.ids import derived_id, parse_id, prefixed
 from dragoman.core.prompt import CONTEXT_BYTES
 from dragoman.ports.conversations import Window
@@ -213,6 +222,8 @@ class Frames:
                 return (b'data: {"type": "delta", "content": ' + _encode(text) + b"}\n\n",)
             case TurnStarted():
                 return (b'data: {"type": "start", "id": %d}\n\n' % event.number,)
+            case StepStarted(number):
+                return (b'data: {"type": "start", "id": %d}\n\n' % number,)
             case Outcome():
                 whole = reply(self._answer, self._client_id)
                 return (b'data: {"type": "done", "message": ' + _encode(whole) + b"}\n\n",)

@@ -14,10 +14,13 @@ from dragoman.core.commands import Recording
 from dragoman.core.conversations import Conversation, Message
 from dragoman.core.errors import DragomanError, FieldMissing, Invalid, NotFound
 from dragoman.core.events import (
+    ApprovalWanted,
     Outcome,
     SourcesFound,
     TextDelta,
     ToolCallReady,
+    ToolCallStarted,
+    ToolResult,
     Transcribed,
     TurnEvent,
     TurnFailed,
@@ -299,8 +302,8 @@ class Frames:
             case SourcesFound(sources) if sources:
                 named = _encode({"sources": [source._asdict() for source in sources]}).decode()
                 return (b'data: {"type":"chunk","content":' + _encode(named) + self._tail,)
-            case ToolCallReady():
-                return (b'data: {"type":"chunk","content":' + _encode(_waiting(event)) + self._tail,)
+            case ToolCallReady() | ToolCallStarted() | ApprovalWanted() | ToolResult():
+                return (b'data: {"type":"chunk","content":' + _encode(_status(event)) + self._tail,)
             case Outcome():
                 return (b'data: {"type":"end","content":""' + self._tail,)
             case TurnFailed(said):
@@ -314,10 +317,19 @@ class Frames:
         return b'data: {"type":"error","content":' + said + self._conversation + b"," + body[1:] + b"\n\n"
 
 
-def _waiting(call: ToolCallReady) -> str:
-    """The status of a call that waits for its result, as the JSON text that a chunk holds."""
-    spelled = {"tool_call": {"id": call.call_id, "name": call.name, "arguments": call.arguments, "status": "waiting"}}
-    return _encode(spelled).decode()
+def _status(call: ToolCallReady | ToolCallStarted | ApprovalWanted | ToolResult) -> str:
+    """How far a call is, as the JSON text that a chunk holds; who is to make it is told its arguments."""
+    named = {"id": call.call_id, "name": call.name}
+    match call:
+        case ToolCallReady():
+            told = {**named, "arguments": call.arguments, "status": "waiting"}
+        case ToolCallStarted():
+            told = {**named, "status": "running"}
+        case ApprovalWanted():
+            told = {**named, "status": "waiting_for_approval"}
+        case ToolResult():
+            told = {**named, "status": "failed" if call.failed else "completed"}
+    return _encode({"tool_call": told}).decode()
 
 
 def error_body(error: DragomanError) -> dict[str, Any]:

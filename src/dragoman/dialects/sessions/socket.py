@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from dragoman.core.clock import now_us
 from dragoman.core.commands import Cursor, StartTurn
 from dragoman.core.conversations import Conversation
-from dragoman.core.errors import ConversationNotFound, DragomanError, FieldMissing, RateLimited, Unavailable
+from dragoman.core.errors import ConversationNotFound, DragomanError, FieldMissing, Invalid, RateLimited, Unavailable
 from dragoman.core.tenants import Principal
 from dragoman.dialects.sessions import errors, wire
 from dragoman.server.access import VISITOR_HEADER, address_of
@@ -242,6 +242,9 @@ class ChatSocket:
     async def _start(self, command: StartTurn) -> None:
         try:
             watch = await self._services.turns.start(command)
+        except Invalid as error:
+            self._socket.say(errors.InvalidMessage(error.message))
+            return
         except Exception as error:
             self._socket.say(core_error(error))
             return
