@@ -21,6 +21,8 @@ from dragoman.core.prompt import PromptMessage
 from dragoman.ports.models import ModelError, ModelPart, UsagePart
 from dragoman.settings import Settings
 
+pytestmark = pytest.mark.alone
+
 QUESTION = (PromptMessage("system", "Be brief."), PromptMessage("user", "Name three colours."))
 SHORT = ModelChoice(max_tokens=24, temperature=0.0)
 LONG = ModelChoice(max_tokens=2000, temperature=0.0)
@@ -114,7 +116,7 @@ async def test_it_answers_in_several_parts_and_counts_tokens(models: EmbeddedMod
     assert 3 < usage.completion_tokens <= 24
 
 
-async def test_it_is_offered_no_tools(models: EmbeddedModels) -> None:
+async def test_it_is_offered_no_tools_of_the_client(models: EmbeddedModels) -> None:
     # llama.cpp would refuse a request with this schema.
     tool = Tool("client", "weather", "Current weather", {"type": "object", "properties": {"at": {"type": "place"}}})
     parts = [part async for some in models.stream(SHORT, QUESTION, (tool,)) for part in some]

@@ -10,16 +10,17 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import structlog
 
-from dragoman.adapters.models import weights
+from dragoman.adapters.models import choosing, weights
 from dragoman.adapters.models.turnstile import Turnstile
 from dragoman.core.agents import EMBEDDED_MODEL, ModelChoice, Tool
-from dragoman.core.prompt import PromptMessage
-from dragoman.ports.models import ModelError, ModelPart
+from dragoman.core.events import TextDelta, ToolCall
+from dragoman.core.prompt import PromptMessage, ResultMessage
+from dragoman.ports.models import ModelError, ModelPart, UsagePart
 
 CHILD = "dragoman.adapters.models.embedded_child"
 DEATHS = 3
@@ -40,6 +41,8 @@ class OpenAIStream(Protocol):
         choice: ModelChoice,
         prompt: Sequence[PromptMessage],
         headers: Mapping[str, str] | None = None,
+        *,
+        schema: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[Sequence[ModelPart], None]:
         """One attempt at an answer, with `headers` beside the usual ones; raises ModelError."""
         ...
@@ -80,20 +83,37 @@ class EmbeddedModels:
     ) -> AsyncGenerator[Sequence[ModelPart], None]:
         """One attempt at an answer, as `ports.models.Models` says; it waits while the weights are loaded.
 
-        No tool is offered to it, so that it calls none.
+        It is asked first which tool of the server it wants to call, if any; tools of the client it is not offered.
 
         Raises:
             ModelError: as the port says; not retriable where the weights are missing or their process keeps dying.
         """
         server = await self._child(choice).server()
-        # With tools in its prompt a model this small answers even a greeting with the JSON of a call, as text and not
-        # as a call; and llama.cpp refuses the whole request for a schema that it can make no grammar of.
-        async with (
-            self._turnstile.generating(),
-            aclosing(self._openai.stream_from(server.base_url, choice, prompt, server.headers)) as answer,
-        ):
-            async for parts in answer:
-                yield parts
+        async with self._turnstile.generating():
+            call, used = await self._call(server, choice, prompt, tools)
+            if call is not None:
+                yield (call, *used)
+                return
+            async with aclosing(self._openai.stream_from(server.base_url, choice, prompt, server.headers)) as answer:
+                async for parts in answer:
+                    yield parts
+
+    async def _call(
+        self, server: "_Server", choice: ModelChoice, prompt: Sequence[PromptMessage], tools: Sequence[Tool]
+    ) -> tuple[ToolCall | None, Sequence[UsagePart]]:
+        """The call that the model wants to make, and what it took to ask; to results it makes no further calls."""
+        able = choosing.callable_here(tools)
+        if not able or isinstance(prompt[-1], ResultMessage):
+            return None, ()
+        asked, messages, schema = choosing.question(choice, prompt, able)
+        parts: list[ModelPart] = []
+        async with aclosing(
+            self._openai.stream_from(server.base_url, asked, messages, server.headers, schema=schema)
+        ) as answer:
+            async for some in answer:
+                parts += some
+        text = "".join(part.text for part in parts if isinstance(part, TextDelta))
+        return choosing.chosen(text, prompt, able), [part for part in parts if isinstance(part, UsagePart)]
 
     def upstream(self, choice: ModelChoice) -> str:
         """The weights, by their path, or by their name where they are those of the lock."""
