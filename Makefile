@@ -35,9 +35,9 @@ check: setup ## formatting, lint, types, floors and the house's own rules
 
 test: setup ## the whole suite, with the services it needs
 	@$(BIN)/dragoman models pull chat embedder transcriber
-	@# Two files at a time, for most of them wait for servers to start; those with bounds of time run alone.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/faults
-	@$(BIN)/python -m pytest tests/faults
+	@# Three files at a time, for most of them wait for servers to start; a few tests can share the machine with none.
+	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not alone"
+	@$(BIN)/python -m pytest -m alone
 
 bench: setup ## speed beside its floor; BENCH_QUICK=1 for under 45 s
 	@$(BIN)/python -m bench

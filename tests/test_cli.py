@@ -25,11 +25,20 @@ COMMANDS = (
     ("keys", "list"),
     ("keys", "rotate"),
     ("keys", "revoke"),
+    ("secrets",),
+    ("secrets", "set"),
+    ("secrets", "list"),
+    ("secrets", "delete"),
+    ("tools",),
+    ("tools", "import"),
     ("ingest",),
     ("usage",),
     ("migrate",),
     ("models",),
     ("models", "pull"),
+    ("webhooks",),
+    ("webhooks", "list"),
+    ("webhooks", "listen"),
     ("chat",),
     ("doctor",),
 )
@@ -83,6 +92,9 @@ def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
+        (),
+        ("keys",),
+        ("webhooks",),
         ("apply", "nowhere.yaml"),
         ("apply",),
         ("appply",),
@@ -138,6 +150,11 @@ def test_apply_tells_what_it_did_in_the_documented_shape(place: ServerProcess) -
     assert place.apply(whole)["updated"] == []
 
 
+def test_apply_says_of_a_file_that_is_no_text_which_one_it_is(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "picture.yaml").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
+    failed(run("apply", tmp_path / "picture.yaml"), str(tmp_path / "picture.yaml"), "no text")
+
+
 def test_apply_prints_what_changed_and_a_made_key_once(place: ServerProcess, run: Run) -> None:
     file = write(place.folder, {"tenants": [{"id": "acme", "keys": [{"name": "ci"}]}]})
     first, second = run("apply", file), run("apply", file)
@@ -148,13 +165,12 @@ def test_apply_prints_what_changed_and_a_made_key_once(place: ServerProcess, run
 
 def test_an_export_makes_the_same_state_elsewhere(place: ServerProcess, run: Run, tmp_path: Path) -> None:
     folder = Path(__file__).parent / "services"
-    assert run("apply", folder / "whole.yaml").returncode == 0
+    shutil.copytree(folder, tmp_path / "given", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    assert run("apply", tmp_path / "given" / "whole.yaml").returncode == 0
     exported = run("export").stdout
     assert "sk_test_hotel" not in exported
     assert "whsec" not in exported
     (tmp_path / "elsewhere").mkdir()
-    for file in ("rules.md", "rates.csv"):
-        shutil.copy(folder / file, tmp_path / "elsewhere" / file)
     elsewhere = ServerProcess(tmp_path / "elsewhere")
     told = elsewhere.apply(yaml.safe_load(exported))
     assert [key["name"] for key in told["keys"] if "value" in key] == ["server", "page", "nightly", "import"]
@@ -289,4 +305,5 @@ def test_a_data_dir_that_cannot_be_made_is_one_line(place: ServerProcess, run: R
     (tmp_path / "file").write_text("")
     place.environment["DRAGOMAN_DATA_DIR"] = os.fspath(tmp_path / "file" / "var")
     for command in (("serve",), ("export",), ("migrate",)):
-        failed(run(*command), str(tmp_path / "file"))
+        failed(run(*command), str(tmp_path / "file"), "DRAGOMAN_DATA_DIR")
+    assert "FAIL  disk" in run("doctor").stdout

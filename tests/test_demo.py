@@ -9,9 +9,14 @@ from typing import NamedTuple
 
 import aiohttp
 import pytest
+import yaml
 
+from dragoman.serve import DEMO
+from tests.support.chats import Chats
 from tests.support.client import Client, frames_of
 from tests.support.server import COMMAND, ServerProcess
+
+pytestmark = pytest.mark.alone
 
 
 class Case(NamedTuple):
@@ -35,6 +40,8 @@ QUESTIONS = (
     Case("What does it cost to have a present wrapped?", "file", "Handbook", "3 euros"),
     Case("My parcel arrived broken, what should I do?", "file", "Handbook", "48 hours"),
 )
+OFF_TOPIC = ("What is the capital of Mongolia?", "Who is the president of France?", "How tall is Mount Everest?")
+(AGENT,) = yaml.safe_load(DEMO.read_text())["tenants"][0]["agents"]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +73,19 @@ async def test_the_demo_answers_from_what_it_was_given_and_names_it(demo: Server
             assert response.status == 200, told
     assert (told["sources"][0]["type"], told["sources"][0]["title"]) == (case.type, case.title)
     assert case.says in told["response"]
-    assert 0 < told["confidence"] <= 1
+    assert 3 * AGENT["min_confidence"] < told["confidence"] <= 1
+
+
+@pytest.mark.parametrize("question", OFF_TOPIC)
+async def test_the_demo_says_that_it_does_not_know_what_its_handbook_is_not_about(
+    demo: ServerProcess, question: str
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        client = Client(session, demo.url, key=key_of(demo))
+        async with client.s1(agent_id_of(demo), question) as response:
+            told = await response.json()
+    assert (told["response"], told["sources"]) == (AGENT["fallback"], [])
+    assert told["confidence"] < AGENT["min_confidence"]
 
 
 def test_a_demo_without_weights_says_what_it_does_not_know_and_reads_it_when_they_are_there(tmp_path: Path) -> None:
@@ -126,6 +145,32 @@ def test_every_command_that_the_demo_prints_is_answered(demo: ServerProcess) -> 
     assert json.loads(answered["S3"])["user_id"] == "me"
     done = json.loads(answered["S4"].strip().split("\n")[-1].removeprefix("data: "))
     assert (done["type"], done["message"]["role"]) == ("done", "assistant")
+
+
+def test_an_export_of_the_demo_can_be_applied_from_anywhere(demo: ServerProcess, tmp_path: Path) -> None:
+    exported = tmp_path / "exported.yaml"
+    exported.write_text(demo.run("export").stdout)
+    told = json.loads(demo.run("apply", "--json", "--dry-run", str(exported)).stdout)
+    assert (told["created"], told["updated"]) == ([], [])
+    assert "document demo/support-agent/Handbook" in told["unchanged"]
+
+
+async def test_a_message_that_the_demos_model_cannot_read_is_refused_and_says_how_much_it_can(
+    demo: ServerProcess,
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        client = Client(session, demo.url, key=key_of(demo))
+        async with client.s2("Word " * 20_000) as response:
+            told = (await response.json())["error"]
+            assert (response.status, told["name"]) == (400, "ValidationError")
+        assert "100,000 bytes" in told["message"]
+        assert 25_000 < int(re.findall(r"([\d,]+) fit", told["message"])[0].replace(",", "")) < 4 * 8192
+        chats = Chats(session, demo.url, key_of(demo))
+        line = await chats.open(await chats.create())
+        await line.say("Word " * 10_000)
+        assert (await line.until("error"))[-1]["error_code"] == "INVALID_MESSAGE"
+        assert (await line.exchange("What are your business hours?"))[-1]["content"].startswith("Monday")
+        await line.leave()
 
 
 def test_the_demo_can_be_talked_to_in_a_terminal(demo: ServerProcess) -> None:

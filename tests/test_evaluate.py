@@ -40,6 +40,7 @@ def test_a_run_is_told_as_a_table_a_document_and_a_picture(tmp_path: Path) -> No
     run = [judged(each, told) for each in read_questions(file)]
     found = report(run, 0.5)
     assert "recall@5           1.000" in table(found, 0.5)
+    assert "expected calibration error" in table(found, 0.5)
     spelled = json.loads(document(found, run))
     assert spelled["answers"][0]["right"] is True
     assert spelled["declined"] == 0
@@ -68,12 +69,20 @@ def test_an_agent_is_asked_by_the_server_that_runs_or_without_one(tmp_path: Path
         picture = tmp_path / "plot.png"
         told = place.run("eval", "support-agent", str(questions), "--json", "--plot", str(picture))
         shown = place.run("eval", "support-agent", str(questions), "--no-answers")
+        plain = place.run("eval", "support-agent", str(questions), "--no-answers", "--json")
+        drawn = place.run("eval", "support-agent", str(questions), "--no-answers", "--plot", "no.png", check=False)
         wrong = place.run("eval", "support-agent", str(questions), "--half", "third", check=False)
         absent = place.run("eval", "nobody", str(questions), check=False)
     spelled = json.loads(told.stdout)
     assert (spelled["questions"], spelled["answerable"], spelled["recall"], spelled["accuracy"]) == (2, 1, 1.0, 1.0)
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "expected calibration error" in shown.stdout
+    assert all(told in shown.stdout for told in ("recall@5           1.000", "at most", "at least"))
+    assert not any(told in shown.stdout for told in ("accuracy", "calibration", "confidence  right"))
+    unanswered = json.loads(plain.stdout)
+    assert list(unanswered) == ["questions", "answerable", "recall", "answered", "declined", "answers"]
+    assert list(unanswered["answers"][0]) == ["question", "answerable", "found", "confidence"]
+    assert drawn.returncode == 2
+    assert "--no-answers" in drawn.stderr
     assert wrong.returncode == 2
     assert absent.returncode == 1
     assert "nobody" in absent.stderr

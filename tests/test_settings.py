@@ -120,3 +120,10 @@ def test_on_postgres_the_secret_must_be_given(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("given", [{"database_url": "sqlite:///x.db"}, {"database_url": "postgres://h/d"}, {}])
 def test_a_database_is_a_file_or_a_server(given: dict[str, Any]) -> None:
     assert Settings(**given).on_sqlite == (not given or given["database_url"].startswith("sqlite"))
+
+
+def test_a_data_dir_that_cannot_be_made_is_named_by_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("file").touch()
+    monkeypatch.setenv("DRAGOMAN_DATA_DIR", "file/var")
+    with pytest.raises(SettingsError, match="DRAGOMAN_DATA_DIR is 'file/var', which cannot be made"):
+        load().secret_bytes()

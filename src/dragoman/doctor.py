@@ -50,7 +50,7 @@ def _disk(data_dir: Path) -> Check:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    if not os.access(place, os.W_OK):
+    if not place.is_dir() or not os.access(place, os.W_OK):
         return Check("disk", False, f"{place} cannot be written to; set DRAGOMAN_DATA_DIR to a folder that can")
     if free < LEAST_FREE_BYTES:
         return Check("disk", False, f"{free / 1e9:.1f} GB free at {place}; free some, writes fail when it is full")

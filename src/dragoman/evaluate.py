@@ -17,6 +17,9 @@ from dragoman.ingest import LOOK_SECONDS, asking
 from dragoman.settings import Settings
 
 HALVES = ("all", "tuning", "held-back")
+# What of a report, and of a question in it, says nothing where no model has answered.
+OF_ANSWERS = ("accuracy", "calibration_error", "bins")
+OF_AN_ANSWER = ("answer", "right", "resolved")
 
 _SIDE, _MARGIN = 480, 56
 
@@ -60,24 +63,29 @@ def judged(asked: Asked, told: dict[str, Any]) -> Judged:
     return Judged(asked, tuple(told["passages"]), told["answer"], told["confidence"], told["resolved"])
 
 
-def table(found: Report, min_confidence: float) -> str:
-    """A report as text."""
-    lines = [
-        f"questions                    {found.questions}, {found.answerable} of them answerable",
-        f"retrieval recall@5           {found.recall:.3f}",
-        f"accuracy of answers given    {found.accuracy:.3f}",
-        f"at min_confidence {min_confidence:<10g} {found.answered:.3f} of the answerable are answered, "
-        f"{found.declined:.3f} of the others get the fallback",
+def table(found: Report, min_confidence: float, *, answered: bool = True) -> str:
+    """A report as text; where no model has `answered`, without what is counted over answers."""
+    accuracy = [f"accuracy of answers given    {found.accuracy:.3f}"]
+    calibration = [
         f"expected calibration error   {found.calibration_error:.3f}",
         "",
         "confidence  right  answers",
         *(f"{each.confidence:10.2f} {each.right:6.2f} {each.count:8}" for each in found.bins),
     ]
+    most, least = ("", "") if answered else ("at most ", "at least ")
+    lines = [
+        f"questions                    {found.questions}, {found.answerable} of them answerable",
+        f"retrieval recall@5           {found.recall:.3f}",
+        *(accuracy if answered else ()),
+        f"at min_confidence {min_confidence:<10g} {most}{found.answered:.3f} of the answerable are answered, "
+        f"{least}{found.declined:.3f} of the others get the fallback",
+        *(calibration if answered else ()),
+    ]
     return "\n".join(lines)
 
 
-def document(found: Report, everything: Sequence[Judged]) -> str:
-    """A report as JSON, with every question."""
+def document(found: Report, everything: Sequence[Judged], *, answered: bool = True) -> str:
+    """A report as JSON, with every question; where no model has `answered`, without what is counted over answers."""
     rows = [
         {
             "question": each.asked.question,
@@ -90,7 +98,12 @@ def document(found: Report, everything: Sequence[Judged]) -> str:
         }
         for each in everything
     ]
-    return json.dumps({**msgspec.to_builtins(found), "answers": rows}, ensure_ascii=False)
+    whole = {**msgspec.to_builtins(found), "answers": rows}
+    if not answered:
+        for part, names in ((whole, OF_ANSWERS), *((row, OF_AN_ANSWER) for row in rows)):
+            for name in names:
+                del part[name]
+    return json.dumps(whole, ensure_ascii=False)
 
 
 async def evaluate(

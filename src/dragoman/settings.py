@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         """The secret that every key is derived from; made once in the data dir where none is given.
 
         Raises:
-            SettingsError: it must be given and is not.
+            SettingsError: it must be given and is not, or the data dir cannot be made.
         """
         if self.secret:
             return self.secret.encode()
@@ -86,7 +86,12 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"{PREFIX}SECRET is not set; on PostgreSQL it takes the same long random text on every node"
             )
-        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise SettingsError(
+                f"{PREFIX}DATA_DIR is {str(self.data_dir)!r}, which cannot be made: {error.strerror}"
+            ) from error
         path = self.data_dir / "secret"
         if not path.exists():
             # Complete before it has its name: a crash leaves no half secret, and of two makers one wins.

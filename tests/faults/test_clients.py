@@ -13,6 +13,8 @@ from tests.support.client import Client, frames_of
 from tests.support.server import ServerProcess, manifest, scripted, upstream_agent
 from tests.support.upstream import Upstream
 
+pytestmark = pytest.mark.alone
+
 CLOSED_WITHIN = 0.25
 STORED_WITHIN = 0.5
 

@@ -14,6 +14,8 @@ from tests.faults.conftest import count
 from tests.support.client import Client, frames_of
 from tests.support.server import KEY, ServerProcess, manifest, scripted
 
+pytestmark = pytest.mark.alone
+
 STORED_AFTER = 0.5
 TOKENS = [f"word{number} " for number in range(80)]
 

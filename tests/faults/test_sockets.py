@@ -33,6 +33,8 @@ EACH_IDLE = 40_000
 IDLE_CPU = 0.05
 EACH_SLOW = 256 * 1024
 
+pytestmark = pytest.mark.alone
+
 
 @contextmanager
 def impatient(**seconds: float) -> Iterator[None]:

@@ -17,6 +17,8 @@ from tests.faults.test_sockets import agent, raw
 from tests.support.chats import USER, Chats, Line
 from tests.support.server import KEY, ServerProcess, manifest
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.requirement("S3-17")
 async def test_after_kill_9_a_socket_goes_on_or_is_told_of_the_gap(

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dragoman import management
-from dragoman.app import DIALECTS
+from dragoman.app import dialects
 
-DOCUMENTS = tuple(dialect.name for dialect in (*DIALECTS, management.DIALECT))
+DOCUMENTS = tuple(dialect.name for dialect in (*dialects(), management.DIALECT))
 FULL = os.environ.get("DRAGOMAN_FAULTS") == "full"
 ALL_CASES = 10_000 if FULL else 2_000
 CASES = -(-ALL_CASES // len(DOCUMENTS))

@@ -15,13 +15,26 @@ from tests.support.forms import CONTENT_TYPE, File, multipart
 
 PLENTY = 1_000_000
 TOOL = {"type": "client", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
+# A person is asked before it is called.
+REFUND = {
+    "type": "http",
+    "name": "refund",
+    "description": "Pays back",
+    "method": "POST",
+    "url": "https://shop.invalid/",
+}
 SCRIPT = (
+    {"when": "money back", "tool_calls": [{"name": "refund"}]},
     {"when": "weather", "tool_calls": [{"name": "get_weather", "arguments": {"location": "Tokyo"}}]},
     {"text": "Good day to you"},
 )
 USER = "user123"
 SPEECH = Path(__file__).parents[1] / "data" / "speech" / "returns.wav"
 SPOKEN = multipart([("audio", File("lamp.wav", SPEECH.read_bytes(), "audio/wav"))])
+# What only persons do who have taken a conversation over.
+BY_PERSONS = tuple(f"/manage/v1/conversations/{{conversation_id}}/{act}" for act in ("messages", "give-back"))
+# How the paths end that leave nothing to be done with what they name, or change who answers in it.
+ENDED = ("/approve", "/deny", "/handover", "/give-back", "/revoke")
 _numbers = count()
 
 
@@ -38,7 +51,7 @@ def manifest(tenants: Sequence[str], vendor: Embeddings) -> dict[str, Any]:
     model = {"provider": "scripted", "script": list(SCRIPT)}
     allowed = {"allow_client_conversation_ids": True, "allow_system_prompt": True}
     deployed = {"deployments": [{"channel": "voice", "region": "eu"}]}
-    agent = {"name": "Talker", "slug": "talker", "model": model, "tools": [TOOL], **allowed, **deployed}
+    agent = {"name": "Talker", "slug": "talker", "model": model, "tools": [TOOL, REFUND], **allowed, **deployed}
     agent |= {"embedder": vendor.embedder, "transcriber": vendor.transcriber}
     buckets = dict.fromkeys(("chat_per_minute", "stream_per_minute", "manage_per_minute"), PLENTY)
     return {
@@ -56,6 +69,11 @@ def manifest(tenants: Sequence[str], vendor: Embeddings) -> dict[str, Any]:
     }
 
 
+def hook() -> str:
+    """A new address for events, where nobody is."""
+    return f"https://hook-{next(_numbers)}.invalid/"
+
+
 @dataclass
 class Pool:
     """What one tenant has, by the names that parameters and fields have for it."""
@@ -71,13 +89,13 @@ class Pool:
         return {"Authorization": f"Bearer {key}", "x-api-token": key, "X-API-Key": key}
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """A request that must succeed; its JSON. `body` is sent as JSON, or as a form where it is bytes."""
+        """A request that must succeed; its JSON, if it has any. `body` is sent as JSON, or as a form if it is bytes."""
         kind = CONTENT_TYPE if isinstance(body, bytes) else "application/json"
         sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, sent, {**self.headers, "Content-Type": kind})
         request.method = method
         with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
+            return json.loads(answer.read() or b"null")
 
     @cached_property
     def agent(self) -> str:
@@ -114,6 +132,35 @@ class Pool:
         told = self.ask("POST", "/api/agents/talker/chat", {"message": "The weather?"})
         return {"conversation_id": told["conversation_id"], "tool_call_id": told["tool_calls"][0]["id"]}
 
+    def handed(self) -> str:
+        """A new conversation that a person answers in."""
+        id = self.conversation()
+        self.ask("POST", f"/manage/v1/conversations/{id}/handover")
+        return id
+
+    def approval(self) -> str:
+        """A call that a person is newly asked about."""
+        asked = self.ask("POST", "/v1/api/chat/talker", {"message": "My money back"})["data"]["conversationId"]
+        waiting = self.ask("GET", "/manage/v1/approvals?state=pending")["data"]
+        (id,) = (each["id"] for each in waiting if each["conversation_id"] == asked)
+        return str(id)
+
+    def webhook(self) -> str:
+        """A new webhook, which may be changed and deleted."""
+        id: str = self.ask("POST", "/manage/v1/webhooks", {"url": hook()})["id"]
+        return id
+
+    def delivery(self) -> str:
+        """What is on its way to a webhook."""
+        id: str = self.ask("POST", f"/manage/v1/webhooks/{self.webhook()}/test")["id"]
+        return id
+
+    def secret(self) -> str:
+        """The name of a new secret, which may be forgotten."""
+        name = f"victim_{next(_numbers)}"
+        self.ask("PUT", f"/manage/v1/secrets/{name}", {"value": "sealed"})
+        return name
+
     def victim(self) -> str:
         """A new agent, which may be changed and deleted."""
         made = {"name": f"Victim {next(_numbers)}", "model": {"provider": "scripted"}}
@@ -147,7 +194,7 @@ class Pool:
     def named(self, name: str, method: str, path: str) -> dict[str, Any]:
         """Real values for a parameter or a field of a route, and for what belongs to it; none where none is known.
 
-        They last, unless the route takes them away.
+        They last, unless the route takes them away or decides about them.
         """
         made: Callable[[], str]
         match name:
@@ -157,10 +204,22 @@ class Pool:
                 return self.deployed()
             case "agent_id" if path.startswith("/manage"):
                 made = self.victim
+            case "conversation_id" if path in BY_PERSONS:
+                made = self.handed
             case "conversation_id" | "conversationId" | "chat_id":
                 made = self.conversation
             case "turn_id":
                 made = self.turn
+            case "approval_id":
+                made = self.approval
+            case "webhook_id":
+                made = self.webhook
+            case "delivery_id":
+                made = self.delivery
+            case "name" if path.startswith("/manage/v1/secrets/"):
+                made = self.secret
+            case "url" if path.startswith("/manage/v1/webhooks"):
+                return {name: hook()}
             case "key_id":
                 made = self.key
             case "document_id":
@@ -170,11 +229,12 @@ class Pool:
             case _:
                 value = self._lasting(name)
                 return {} if value is None else {name: value}
-        if method == "DELETE":
+        if method == "DELETE" or path.endswith(ENDED):
             return {name: made()}
-        if name not in self._kept:
-            self._kept[name] = made()
-        return {name: self._kept[name]}
+        kept = made.__name__
+        if kept not in self._kept:
+            self._kept[kept] = made()
+        return {name: self._kept[kept]}
 
     def _lasting(self, name: str) -> Any:
         match name:
@@ -184,7 +244,7 @@ class Pool:
                 return f"agent:{self.agent}:voice:eu"
             case "deployment_id":
                 return self.deployment
-            case "slug":
+            case "slug" | "default_agent":
                 return "talker"
             case "user_id" | "user":
                 return USER

@@ -13,7 +13,10 @@ from tests.support.forms import CONTENT_TYPE, multipart
 
 @dataclass(frozen=True)
 class Ids:
-    """What a request can name. `conversation` has a history, `paused` waits for `call`, `turn` is running in `busy`."""
+    """What a request can name. `conversation` has a history, `paused` waits for `call`, `turn` is running in `busy`.
+
+    In `handed` a person answers; `approval` is about a call that waits for one.
+    """
 
     agent: str
     slug: str
@@ -30,6 +33,11 @@ class Ids:
     key_name: str
     document: str
     attachment: str
+    secret: str
+    webhook: str
+    delivery: str
+    approval: str
+    handed: str
 
     def values(self) -> Mapping[str, str]:
         """Each by its name."""
@@ -39,7 +47,7 @@ class Ids:
 def absent() -> Ids:
     """Ids of the right form that nothing has."""
     names = {each.name: fresh() for each in fields(Ids)}
-    named = ("slug", "client_id", "user", "call", "key_name")
+    named = ("slug", "client_id", "user", "call", "key_name", "secret")
     return Ids(**{**names, **{name: f"absent-{name.replace('_', '-')}-{names[name][:8]}" for name in named}})
 
 
@@ -69,7 +77,9 @@ MESSAGE, USER = slot("message", "msg"), Slot("user")
 PAUSED, CALL = slot("paused", "conv"), Slot("call")
 TURN, BUSY = slot("turn", "turn"), slot("busy", "conv")
 KEY, KEY_NAME = slot("key", "key"), Slot("key_name")
-DOCUMENT, ATTACHMENT = slot("document", "doc"), slot("attachment", "att")
+APPROVAL, HANDED = slot("approval", "appr"), slot("handed", "conv")
+WEBHOOK, DELIVERY = slot("webhook", "wh"), slot("delivery", "dlv")
+DOCUMENT, ATTACHMENT, SECRET = slot("document", "doc"), slot("attachment", "att"), Slot("secret")
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,19 @@ LIMITS = dict.fromkeys(("chat_per_minute", "stream_per_minute", "manage_per_minu
 SCRIPT = (
     {"when": "hang", "tokens": ["Well,", " then"], "delay": 1000},
     {"when": "weather", "tool_calls": [{"name": "get_weather", "arguments": {"location": "Tokyo"}}]},
+    {"when": "refund", "tool_calls": [{"name": "refund"}]},
     {"when": "Hello", "text": "Good day"},
     {"when": "sunny", "text": "Good"},
     {"text": "Noted"},
 )
 TOOL = {"type": "client", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
+REFUND = {
+    "type": "http",
+    "name": "refund",
+    "description": "Pays back",
+    "method": "POST",
+    "url": "https://shop.invalid/",
+}
 SPEECH = (Path(__file__).parents[1] / "data" / "speech" / "returns.wav").read_bytes()
 _addresses = itertools.cycle(range(256))
 
@@ -45,7 +53,9 @@ def tenant(id: str, value: str, *keys: dict[str, Any]) -> dict[str, Any]:
     """A tenant of the manifest: its secret key, and more."""
     backend = {"name": "backend", "value": value, "limits": LIMITS}
     limits = {"per_minute": PLENTY, "per_day": PLENTY}
-    return {"id": id, "name": f"name-of-{id}", "plan": "enterprise", "limits": limits, "keys": [backend, *keys]}
+    # The vendors of its agents are on this machine.
+    told = {"plan": "enterprise", "limits": limits, "egress": {"allow_private": True}}
+    return {"id": id, "name": f"name-of-{id}", **told, "keys": [backend, *keys]}
 
 
 MANIFEST = {
@@ -123,8 +133,17 @@ def furnished(tenant: str, owner: Somebody, vendor: Embeddings) -> Belongings:
     conversation = owner.do("POST", "/api/v1/chats/", chat, 201).json["id"]
     hanging = say(owner, agent, f"{words['hung']} hang", stream=True)
     key = owner.do("POST", "/manage/v1/keys", {"name": words["key_name"]}, 201).json
+    owner.do("PUT", f"/manage/v1/secrets/{words['secret']}", {"value": words["sealed"]}, 201)
+    hook = {"url": f"http://{words['webhook']}.invalid/hook", "events": ["credits.low"]}
+    webhook = owner.do("POST", "/manage/v1/webhooks", hook, 201).json
+    delivery = owner.do("POST", f"/manage/v1/webhooks/{webhook['id']}/test", None, 202).json["id"]
+    say(owner, agent, f"{words['asked']} refund")
+    handed = named(say(owner, agent, words["handed"]), "conversation")
+    owner.do("POST", f"/manage/v1/conversations/{handed}/handover")
     ids = Ids(
         agent=agent,
+        approval=known("appr", owner.do("GET", "/manage/v1/approvals?limit=1").json["data"][0]["id"]),
+        handed=handed,
         slug=words["slug"],
         deployment=deployment,
         user=words["user"],
@@ -132,11 +151,14 @@ def furnished(tenant: str, owner: Somebody, vendor: Embeddings) -> Belongings:
         busy=named(hanging, "conversation"),
         key=known("key", key["id"]),
         key_name=words["key_name"],
+        secret=words["secret"],
+        webhook=known("wh", webhook["id"]),
+        delivery=known("dlv", delivery),
         document=known("doc", made),
         attachment=recorded(owner, conversation, File(words["file"], SPEECH, "audio/wav")),
         **talked(owner, agent, conversation, words),
     )
-    return Belongings(tenant, ids, [*words.values(), key["value"], f"name-of-{tenant}"])
+    return Belongings(tenant, ids, [*words.values(), key["value"], webhook["secret"], f"name-of-{tenant}"])
 
 
 def talked(somebody: Somebody, agent: str, conversation: str | None, words: Mapping[str, str]) -> dict[str, str]:
@@ -183,7 +205,7 @@ def known(prefix: str, text: str) -> str:
 
 def agent_of(owner: Somebody, words: Words, *, public: bool = False, **vendors: Any) -> str:
     """An agent with a draft; its id. `vendors` say what embeds and hears for it."""
-    told = {"fallback": words["fallback"], "instructions": words["instructions"], "tools": [TOOL]}
+    told = {"fallback": words["fallback"], "instructions": words["instructions"], "tools": [TOOL, REFUND]}
     allowed = {"allow_client_conversation_ids": True, "allow_system_prompt": True, "public": public}
     model = {"provider": "scripted", "script": list(SCRIPT)}
     named = {"name": words["name"], "slug": words["slug"], "model": model}

@@ -7,21 +7,26 @@ from tests.isolation.rows import (
     AGENT,
     AGENT_KEY,
     AGENT_UUID,
+    APPROVAL,
     ATTACHMENT,
     BUSY,
     CALL,
     CHAT,
     CLIENT_ID,
     CONVERSATION,
+    DELIVERY,
     DEPLOYMENT,
     DOCUMENT,
+    HANDED,
     KEY,
     KEY_NAME,
     MESSAGE,
     PAUSED,
+    SECRET,
     SLUG,
     TURN,
     USER,
+    WEBHOOK,
     New,
     Row,
 )
@@ -101,7 +106,10 @@ _M_AGENT = f"{_M}/agents/{{agent_id}}"
 _M_KEY = f"{_M}/keys/{{key_id}}"
 _M_CONVERSATION = f"{_M}/conversations/{{conversation_id}}"
 _M_TURN = f"{_M}/turns/{{turn_id}}"
+_M_APPROVAL = f"{_M}/approvals/{{approval_id}}"
 _M_DOCUMENT = f"{_M}/documents/{{document_id}}"
+_M_WEBHOOK = f"{_M}/webhooks/{{webhook_id}}"
+_HOOK = {"url": New("https://hooks.invalid/"), "events": ["message.received"]}
 _FILE = {"type": "file", "title": "A file", "file": File("returns.md", b"Goods may be sent back.")}
 SPOKEN = File("lamp.wav", (Path(__file__).parents[1] / "data" / "speech" / "returns.wav").read_bytes(), "audio/wav")
 _NEW_AGENT = {"name": New("Agent "), "model": {"provider": "scripted"}}
@@ -129,6 +137,9 @@ MANAGEMENT = (
     Row("POST", f"{_M_KEY}/rotate", {"key_id": KEY}, body={"overlap": "0s"}),
     Row("POST", f"{_M_KEY}/rotate", {"key_id": KEY_NAME}, body={"overlap": "0s"}),
     Row("POST", f"{_M_KEY}/revoke", {"key_id": KEY}),
+    Row("GET", f"{_M}/secrets"),
+    Row("PUT", f"{_M}/secrets/{{name}}", {"name": New("secret-")}, body={"value": New("value-")}, good=201),
+    Row("DELETE", f"{_M}/secrets/{{name}}", {"name": SECRET}, good=204),
     Row("GET", f"{_M}/tenant"),
     Row("PATCH", f"{_M}/tenant", body={"default_agent": AGENT}),
     Row("GET", f"{_M}/conversations"),
@@ -155,6 +166,25 @@ MANAGEMENT = (
     Row("GET", f"{_M_DOCUMENT}/events", {"document_id": DOCUMENT}),
     Row("POST", f"{_M_DOCUMENT}/retry", {"document_id": DOCUMENT}, good=202),
     Row("DELETE", _M_DOCUMENT, {"document_id": DOCUMENT}, good=204),
+    Row("GET", f"{_M}/approvals", query={"state": "pending"}),
+    Row("GET", _M_APPROVAL, {"approval_id": APPROVAL}),
+    Row("POST", f"{_M_APPROVAL}/approve", {"approval_id": APPROVAL}, body={"by": "Mona"}),
+    Row("POST", f"{_M_APPROVAL}/deny", {"approval_id": APPROVAL}),
+    Row("GET", f"{_M}/inbox"),
+    Row("POST", f"{_M_CONVERSATION}/handover", {"conversation_id": CONVERSATION}),
+    Row("POST", f"{_M_CONVERSATION}/messages", {"conversation_id": HANDED}, body={"text": "Hello"}, good=204),
+    Row("POST", f"{_M_CONVERSATION}/give-back", {"conversation_id": HANDED}, body={"by": "Mona"}),
+    Row("GET", f"{_M}/webhooks"),
+    Row("POST", f"{_M}/webhooks", body=_HOOK, good=201),
+    Row("GET", _M_WEBHOOK, {"webhook_id": WEBHOOK}),
+    Row("PATCH", _M_WEBHOOK, {"webhook_id": WEBHOOK}, body={"events": ["document.failed"]}),
+    Row("POST", f"{_M_WEBHOOK}/rotate", {"webhook_id": WEBHOOK}),
+    Row("POST", f"{_M_WEBHOOK}/enable", {"webhook_id": WEBHOOK}),
+    Row("POST", f"{_M_WEBHOOK}/test", {"webhook_id": WEBHOOK}, good=202),
+    Row("GET", f"{_M_WEBHOOK}/deliveries", {"webhook_id": WEBHOOK}, {"state": "pending"}),
+    Row("POST", f"{_M_WEBHOOK}/replay", {"webhook_id": WEBHOOK}, body={"since": "2026-01-01T00:00:00Z"}, good=202),
+    Row("POST", f"{_M}/deliveries/{{delivery_id}}/replay", {"delivery_id": DELIVERY}, good=202),
+    Row("DELETE", _M_WEBHOOK, {"webhook_id": WEBHOOK}, good=204),
     Row("GET", _M_TURN, {"turn_id": TURN}),
     Row("POST", f"{_M_TURN}/stop", {"turn_id": TURN}),
     Row("GET", f"{_M}/usage", query={"group_by": "day,agent,key,model"}),

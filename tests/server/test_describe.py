@@ -3,7 +3,7 @@
 import pytest
 from fastapi.routing import APIRoute
 
-from dragoman.app import DIALECTS
+from dragoman.app import dialects
 from dragoman.core.errors import AgentNotFound, DragomanError
 from dragoman.server.describe import RESUMING, TURN_HEADERS, VISITOR, Body, Operation, operation, path
 from dragoman.server.errors import Dialect
@@ -48,7 +48,7 @@ def test_a_route_that_begins_a_turn_has_what_all_of_them_share() -> None:
     }
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", dialects(), ids=lambda dialect: dialect.name)
 def test_every_route_of_a_dialect_is_described(dialect: Dialect) -> None:
     assert dialect.description is not None
     routes = [route for route in dialect.router.routes if isinstance(route, APIRoute) and route.include_in_schema]

@@ -1,22 +1,38 @@
 """Dragoman as its operator runs it: the real command in a process of its own, killed and started again at will."""
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from dragoman.adapters.store.migrate import migrate_sqlite
 
 KEY = "sk_test_acme_backend_0000000000000000"
 OTHER_KEY = "sk_test_other_backend_000000000000000"
 COMMAND = (sys.executable, "-m", "dragoman.cli")
 SECRET = "a secret of tests, long enough for everything"
+
+
+@cache
+def migrated() -> Path:
+    """A database file with the schema and nothing in it, which takes longer to make than to copy."""
+    folder = Path(tempfile.mkdtemp(prefix="dragoman-migrated-"))
+    atexit.register(shutil.rmtree, folder)
+    file = folder / "dragoman.db"
+    migrate_sqlite(file)
+    return file
 
 
 class ServerProcess:
@@ -49,15 +65,20 @@ class ServerProcess:
         """What the server has logged, over all its lives."""
         return self.folder / "server.log"
 
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a `dragoman` command with this server's settings."""
-        done = subprocess.run([*COMMAND, *arguments], env=self.environment, capture_output=True, text=True, timeout=60)
+    def run(self, *arguments: str, check: bool = True, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a `dragoman` command with this server's settings; `given` stands on its standard input."""
+        done = subprocess.run(
+            [*COMMAND, *arguments], env=self.environment, input=given, capture_output=True, text=True, timeout=60
+        )
         if check and done.returncode:
             raise AssertionError(f"dragoman {' '.join(arguments)} exited {done.returncode}: {done.stderr}")
         return done
 
     def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        """Bring the store to a manifest; what `apply --json` prints."""
+        """Bring the store to a manifest; what `apply --json` prints. A database file that is not there is copied."""
+        if not self.data_dir.exists() and "DRAGOMAN_DATABASE_URL" not in self.environment:
+            self.data_dir.mkdir(mode=0o700)
+            shutil.copy(migrated(), self.data_dir)
         file = self.folder / "manifest.yaml"
         file.write_text(json.dumps(manifest))
         told: dict[str, Any] = json.loads(self.run("apply", "--json", str(file)).stdout)

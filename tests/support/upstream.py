@@ -7,6 +7,7 @@ The name of the model is a list of directives, such as `tokens=64,delay=0.02` or
     echo  prompt  offered               answer with the last user message, or with the messages or the tools as JSON
     calls=N  rounds=M                   want N calls of the offered tools, in the first M answers to a user message
                                         (one); after them say `id=content` of each result, or what is said above
+    obey                                call whatever offered tool the last message names, with the number it holds
     called=NAME  args                   call this instead; give the last user message as arguments, to the letter
     same_ids  no_ids                    number the calls of each answer from 1, or leave their ids out
     crlf  split                         end lines by CRLF; write in pieces of seven bytes
@@ -23,6 +24,7 @@ The name of the model is a list of directives, such as `tokens=64,delay=0.02` or
 import argparse
 import asyncio
 import json
+import re
 import socket
 import struct
 import sys
@@ -83,6 +85,14 @@ def calls_of(directives: Directives, request: dict[str, Any]) -> list[dict[str, 
     called = directives.text("called")
     names = [called] if called else [tool["function"]["name"] for tool in request.get("tools") or []]
     messages = request["messages"]
+    if "obey" in directives:
+        names = [name for name in names if name in messages[-1]["content"]][:1]
+        found = re.search(r"\d+", messages[-1]["content"])
+        arguments = json.dumps({"order_id": found[0] if found else ""})
+        return [
+            {"id": f"call_{len(messages)}", "type": "function", "function": {"name": name, "arguments": arguments}}
+            for name in names
+        ]
     round_of = list(takewhile(lambda message: message["role"] != "user", reversed(messages)))
     if not names or sum("tool_calls" in message for message in round_of) >= directives.number("rounds", 1):
         return []

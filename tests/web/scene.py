@@ -7,7 +7,7 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dragoman.app import DIALECTS
+from dragoman.app import dialects
 from dragoman.core.errors import AgentNotFound, DragomanError, UnsupportedMedia
 from dragoman.server.describe import (
     JSON,
@@ -170,4 +170,4 @@ SAMPLE = Dialect(
     description=Description(f"Sample {HOSTILE}", HOSTILE, Wrong, header_scheme("x-api-token", HOSTILE), asyncapi),
 )
 
-DOCUMENTED = (*DIALECTS, SAMPLE)
+DOCUMENTED = (*dialects(), SAMPLE)

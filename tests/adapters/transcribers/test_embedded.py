@@ -24,6 +24,8 @@ from dragoman.settings import Settings
 from tests.adapters.transcribers.processes import children_of, is_dead, limit_of, soon, wait_until
 from tests.adapters.transcribers.sounds import RATE, SENTENCES, SPEECH, sounding, spoken
 
+pytestmark = pytest.mark.alone
+
 MODELS_DIR = Settings().models_dir
 HOURS = SENTENCES["hours.webm"]
 
