@@ -1,7 +1,8 @@
 """The one checker, run after every fault: the invariants, against what the API shows and what the database holds.
 
 I1 every acknowledged message is there exactly once; I2 no turn runs without a live owner; I3 sequence numbers are
-gapless and rise; I4 the ledger sums up to the balance, and each turn is settled once.
+gapless and rise; I4 the ledger sums up to the balance, and each turn is settled once; I6 every event that an endpoint
+takes has its delivery.
 """
 
 import json
@@ -13,6 +14,8 @@ from typing import Any
 import aiohttp
 import asyncpg
 
+from dragoman.core.ids import prefixed
+from dragoman.core.webhooks import wants
 from faults.seen import Exchange
 
 CLOSED = {"paused", "completed", "failed", "cancelled", "interrupted"}
@@ -26,6 +29,17 @@ SETTLED = """SELECT turn_id, SUM(CASE kind WHEN 'reserve' THEN 1 ELSE 0 END),
         SUM(CASE kind WHEN 'settle' THEN 1 ELSE 0 END), -SUM(amount),
         (SELECT credits FROM turns WHERE id = ledger.turn_id)
     FROM ledger WHERE turn_id IS NOT NULL GROUP BY turn_id"""
+
+ENDPOINTS = "SELECT tenant_id, id, events FROM endpoints"
+DELIVERIES = """SELECT deliveries.endpoint_id, outbox.event, outbox.data FROM deliveries
+    JOIN outbox ON outbox.id = deliveries.event_id"""
+# What is told, of which tenant, and the id in its data: of a message, or of a turn.
+HAPPENED = {
+    ("message.received", "message_id", "msg"): "SELECT tenant_id, id FROM messages WHERE role = 'user'",
+    ("message.sent", "message_id", "msg"): """SELECT turns.tenant_id, messages.id FROM turns
+        JOIN messages ON messages.id = turns.answer_id WHERE turns.state = 'completed' AND messages.content <> ''""",
+    ("turn.failed", "turn_id", "turn"): "SELECT tenant_id, id FROM turns WHERE state IN ('failed', 'interrupted')",
+}
 
 
 async def query(database: Path | str, sql: str) -> list[tuple[Any, ...]]:
@@ -56,6 +70,7 @@ async def check(
     assert not running, f"I2: turns run although nobody runs them: {running}"
     await _check_logs(database)
     await check_credits(database)
+    await _check_deliveries(database)
     headers = {"Authorization": f"Bearer {key}"}
     for exchange in exchanges:
         if not exchange.acknowledged:
@@ -92,6 +107,21 @@ async def check_credits(database: Path | str) -> None:
     for turn_id, reserved, settled, cost, credits in await query(database, SETTLED):
         assert reserved == settled, f"I4: turn {turn_id} was reserved for {reserved} times and settled {settled} times"
         assert cost == credits, f"I4: turn {turn_id} took {cost} credits and says {credits}"
+
+
+async def _check_deliveries(database: Path | str) -> None:
+    told = {
+        (endpoint_id, event, json.loads(data).get(key))
+        for endpoint_id, event, data in await query(database, DELIVERIES)
+        for known, key, _ in HAPPENED
+        if known == event
+    }
+    for (event, _, prefix), happened in HAPPENED.items():
+        found = await query(database, happened)
+        for tenant, endpoint_id, events in await query(database, ENDPOINTS):
+            if wants(json.loads(events), event):
+                wanted = {(endpoint_id, event, prefixed(prefix, id)) for of, id in found if of == tenant}
+                assert wanted <= told, f"I6: no delivery to {endpoint_id} of {wanted - told}"
 
 
 async def _check_logs(database: Path | str) -> None:

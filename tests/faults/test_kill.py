@@ -49,7 +49,9 @@ async def test_after_kill_9_under_streams_nothing_acknowledged_is_lost(
 ) -> None:
     chance = random.Random(seed)
     record = Record(tmp_path / "seen.jsonl")
-    server.apply(manifest(scripted("Support Agent", {"tokens": TOKENS, "delay": 0.03}), credits=1_000_000))
+    # Nobody listens there: what is told waits, and is looked for after every kill.
+    told = {"webhooks": [{"url": "http://127.0.0.1:9/hook"}], "egress": {"allow_private": True}}
+    server.apply(manifest(scripted("Support Agent", {"tokens": TOKENS, "delay": 0.03}), credits=1_000_000, **told))
     postgres = server.environment.get("DRAGOMAN_DATABASE_URL")
     database = postgres or server.data_dir / "dragoman.db"
     rounds = count(2, 20) if postgres else count(5, 20)
