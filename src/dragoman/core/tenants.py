@@ -64,7 +64,8 @@ class ApiKey:
 class Principal:
     """Who acts: a secret key for its whole tenant, or a visitor behind a publishable key or a public agent.
 
-    `agents` are what a visitor may talk to, by id or slug; `limits` are the key's own.
+    `agents` are what a visitor may talk to, by id or slug; `limits` are the key's own. With `relayed` it is the key of
+    somebody who has let an end user speak, as over a ticket.
     """
 
     tenant_id: str
@@ -73,6 +74,12 @@ class Principal:
     visitor_id: str | None = None
     agents: tuple[str, ...] = ()
     limits: tuple[tuple[str, int], ...] = ()
+    relayed: bool = False
+
+    @property
+    def vouches(self) -> bool:
+        """Whether what is said beside a message, such as who the user is, comes from the tenant's own server."""
+        return self.type == "secret" and not self.relayed
 
     @property
     def scope(self) -> str:

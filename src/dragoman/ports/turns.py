@@ -152,8 +152,8 @@ class Begun:
     `prompt` is what the model is asked, once the `approved` calls have been made. `price` is what the segment costs
     when it closes well, `reserved` what is set aside for it, in credits; what a turn has cost and used before is in
     the turn. `first` is as in `TurnStarted`; `goes_on` says that a pause of this turn came before; `metadata` is the
-    user's message's. With `handed_over` a person is to answer; with `said`
-    a person does, by the name of `author`.
+    user's message's where the tenant's own server sent it. With `handed_over` a person is to answer; with `said` a
+    person does, by the name of `author`.
     """
 
     turn: Turn

@@ -6,6 +6,7 @@ Knows no wire and no SQL.
 from collections.abc import Sequence
 
 from dragoman.core.clock import now_us
+from dragoman.core.conversations import Conversation
 from dragoman.core.errors import ApprovalNotFound, Conflict, ConversationNotFound, Unavailable
 from dragoman.core.handover import Handover, HandoverRule
 from dragoman.core.ids import new_id, prefixed
@@ -20,6 +21,9 @@ from dragoman.services.runs import Run
 from dragoman.services.turn import TurnRunner
 
 _SECOND = 1_000_000
+
+
+GONE = "The agent has been deleted"
 
 
 class People:
@@ -56,6 +60,8 @@ class People:
             Conflict: it has been decided, or its turn has ended.
         """
         found = await self.approval(principal.tenant_id, approval_id)
+        if approved and await self._store.agents.find(principal.tenant_id, found.agent_id) is None:
+            raise Conflict(GONE)
         decision = Decision(principal, approval_id, approved, by, new_id(), self._store.owner, now_us())
         place = (principal.tenant_id, found.conversation_id, found.turn_id)
         await self._turns.open(*place, lambda: self._store.turns.decide(decision))
@@ -115,7 +121,7 @@ class People:
             ConversationNotFound
             Conflict: no person has it.
         """
-        await self._rule(principal.tenant_id, conversation_id)
+        await self._conversation(principal.tenant_id, conversation_id)
         ended = await self._store.handovers.end(principal.tenant_id, conversation_id, by, now_us())
         if ended is None:
             raise Conflict("The agent answers in this conversation already")
@@ -128,12 +134,19 @@ class People:
 
         Raises:
             ConversationNotFound
+            Conflict: its agent has been deleted.
         """
+        conversation = await self._conversation(tenant_id, conversation_id)
+        agent = await self._store.agents.find(tenant_id, conversation.agent_id)
+        if agent is None:
+            raise Conflict(GONE)
+        return agent.definition.handover or HandoverRule()
+
+    async def _conversation(self, tenant_id: str, conversation_id: str) -> Conversation:
         conversation = await self._store.conversations.get(tenant_id, conversation_id)
         if conversation is None:
             raise ConversationNotFound
-        agent = await self._store.agents.find(tenant_id, conversation.agent_id)
-        return (agent.definition.handover if agent else None) or HandoverRule()
+        return conversation
 
     async def _record(self, principal: Principal, action: str, conversation_id: str, **detail: str) -> None:
         subject = prefixed("conv", conversation_id)

@@ -63,7 +63,8 @@ class Tickets:
         if not await self._store.conversations.spend_ticket(tenant_id, ticket_id, now):
             raise Unauthenticated("This ticket has been used")
         agents = key.agents if key.type == "publishable" else ()
-        return Ticket(Principal(tenant_id, key.id, key.type, visitor_id, agents, key.limits), user_id, conversation_id)
+        principal = Principal(tenant_id, key.id, key.type, visitor_id, agents, key.limits, relayed=True)
+        return Ticket(principal, user_id, conversation_id)
 
     def _signature(self, said: str) -> str:
         return _encoded(hmac.digest(self._key, said.encode(), hashlib.sha256))

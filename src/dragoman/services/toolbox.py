@@ -100,16 +100,21 @@ class Toolbox:
     def sift(self, run: Run, offered: Offered) -> None:
         """Leave of the calls that the model wants those of tools that it was offered.
 
+        Where that is nothing at all, calls of what has gone, such as a server's that is down, are told to it as failed.
+
         Raises:
-            ModelError: there were no others, and it has said nothing.
+            ModelError: there were no others, it has said nothing, and there is no tool that it could take instead.
         """
         known = [call for call in run.called if call.name in offered.client or call.name in offered.server]
         if len(known) == len(run.called):
             return
         _log.warning("unknown_tools_called", turn_id=run.begun.turn.id, tenant_id=run.begun.turn.tenant_id)
-        run.called[:] = known
         if not known and not run.text and not run.held:
+            if offered.any_server and offered.steps < run.begun.agent.definition.max_steps:
+                return
+            run.called.clear()
             raise ModelError("the model called nothing but tools that it was not offered")
+        run.called[:] = known
 
     async def make_approved(self, run: Run, offered: Offered, prompt: Sequence[PromptMessage]) -> list[PromptMessage]:
         """Make the calls that a person has said yes to, once that is durable; the prompt with what they brought."""
@@ -181,11 +186,15 @@ class Toolbox:
             renamed = ToolCall(call_id, call.name, call.arguments)
             if call.name in offered.client:
                 named.append(Call(renamed, "open"))
-            elif _wants_approval(offered.server[call.name]) and self._problem(offered, renamed) is None:
+            elif call.name in offered.server and self._waits(offered, renamed):
                 named.append(Call(renamed, "waiting"))
             else:
                 named.append(Call(renamed, "running", new_id()))
         return named
+
+    def _waits(self, offered: Offered, call: ToolCall) -> bool:
+        """Whether a call of the server's waits for a yes; what would fail anyway asks nobody."""
+        return _wants_approval(offered.server[call.name]) and self._problem(offered, call) is None
 
     def _tell(self, run: Run, waiting: Sequence[Call]) -> None:
         """Log what the turn waits for."""

@@ -359,3 +359,11 @@ async def metered(store: SqlStore, credits: int) -> Agent:
 async def ledger(store: SqlStore) -> list[tuple[str, int]]:
     found = await rows(store, "SELECT kind, amount FROM ledger WHERE tenant_id = 'acme'")
     return [(str(kind), int(amount)) for kind, amount in found]
+
+
+async def test_a_segment_that_died_before_its_log_was_kept_says_nothing_of_the_one_before(store: SqlStore) -> None:
+    beginning = await paused(store, await settled(store), "Let me look", CALLS[:1])
+    going = await answered(store, results(store, beginning, ("call_1", "12")))
+    assert isinstance(going, Begun)
+    assert await store.turns.interrupt_orphans(lambda turn_id: False, NOW + 3) == 1
+    assert await roles(store, beginning) == [("user", "Warm?"), ("assistant", "Let me look"), ("tool", "12")]

@@ -46,9 +46,10 @@ SET_CONTEXT = "UPDATE conversations SET context = :context WHERE id = :id AND te
 DEPLOYMENT = """SELECT id FROM deployments
     WHERE tenant_id = :tenant_id AND agent_id = :agent_id AND channel = :channel AND region = :region"""
 NEW_TURN = """INSERT INTO turns (id, tenant_id, conversation_id, agent_id, agent_version, key_id, state, epoch, owner,
-        message_id, answer_id, answer_number, model, prompt_tokens, completion_tokens, credits, overrides, created_at)
+        message_id, answer_id, answer_number, model, prompt_tokens, completion_tokens, credits, overrides, vouched,
+        created_at)
     VALUES (:id, :tenant_id, :conversation_id, :agent_id, :agent_version, :key_id, 'running', 1, :owner,
-        :message_id, :answer_id, :answer_number, :model, 0, 0, 0, :overrides, :now) ON CONFLICT DO NOTHING"""
+        :message_id, :answer_id, :answer_number, :model, 0, 0, 0, :overrides, :vouched, :now) ON CONFLICT DO NOTHING"""
 NEW_MESSAGE = """INSERT INTO messages
     (id, tenant_id, conversation_id, agent_id, turn_id, number, role, content, metadata, agent_version, in_prompt,
         created_at)
@@ -63,7 +64,9 @@ HOLD_FAILED = """UPDATE turns SET owner = :owner
             AND beside.tenant_id = :tenant_id AND beside.state = 'running')"""
 PUT_ASIDE = """UPDATE messages SET in_prompt = CASE role WHEN 'user' THEN 1 ELSE 0 END
     WHERE id IN (:message_id, :answer_id) AND tenant_id = :tenant_id AND (role = 'user' OR tool_calls IS NULL)"""
-METADATA = "SELECT metadata FROM messages WHERE id = :message_id AND tenant_id = :tenant_id"
+# What tools are told of the user is the word of the tenant's own server, never of a browser.
+METADATA = """SELECT messages.metadata FROM messages JOIN turns ON turns.id = messages.turn_id AND turns.vouched = 1
+    WHERE messages.id = :message_id AND messages.tenant_id = :tenant_id"""
 RESULT = """SELECT id, number, role, content, created_at, conversation_id, tool_call_id FROM messages
     WHERE id = :result_id AND tenant_id = :tenant_id"""
 EVENTS = """SELECT first_sequence, epoch, events FROM turn_events
@@ -114,7 +117,8 @@ async def begin(transaction: Transaction, definitions: Definitions, request: Tur
         model = agent.definition.model
         check_fits(model, prompt, passages_budget(model) if agent.knows else 0)
     turn = replace(await _store(transaction, request, agent, conversation_id), client_id=client_id)
-    return Begun(turn, agent, prompt, price, reserved, 1, metadata=request.metadata, handed_over=handed_over)
+    metadata = request.metadata if request.principal.vouches else None
+    return Begun(turn, agent, prompt, price, reserved, 1, metadata=metadata, handed_over=handed_over)
 
 
 async def begin_again(
@@ -305,6 +309,7 @@ async def _store(transaction: Transaction, request: TurnRequest, agent: Agent, c
         "key_id": request.principal.key_id,
         "message_id": turn.message_id,
         "overrides": json.dumps(asdict(request.overrides)) if overridden else None,
+        "vouched": int(request.principal.vouches),
         "now": request.now,
     }
     if not await transaction.run(NEW_TURN, row):

@@ -41,8 +41,11 @@ RAN = """UPDATE tool_calls SET state = 'ran', result = :content, finished_at = :
 TOLD = "UPDATE messages SET content = :content WHERE id = :result_id AND tenant_id = :tenant_id"
 CANCEL = """UPDATE tool_calls SET state = 'cancelled', result_id = :result_id, finished_at = :now
     WHERE id = :id AND tenant_id = :tenant_id AND state IN ('open', 'waiting', 'approved')"""
+# A yes to a call that was not made after all has led to nothing either.
 END_APPROVALS = """UPDATE approvals SET state = 'cancelled', decided_at = :now
-    WHERE turn_id = :turn_id AND tenant_id = :tenant_id AND state = 'pending'"""
+    WHERE turn_id = :turn_id AND tenant_id = :tenant_id AND (state = 'pending' OR (state = 'approved'
+        AND tool_call_id IN (SELECT id FROM tool_calls
+            WHERE turn_id = :turn_id AND tenant_id = :tenant_id AND state = 'cancelled')))"""
 # A message that a step has stored, of calls that the server made at once, says nothing of how good it is.
 HAS_PAUSED = """SELECT 1 FROM messages WHERE turn_id = :turn_id AND tenant_id = :tenant_id
     AND role = 'assistant' AND tool_calls IS NOT NULL AND resolved IS NOT NULL"""
@@ -71,6 +74,7 @@ RESULT = """INSERT INTO messages
 CANCELLED_RESULT = '{"error": "cancelled"}'
 # What a call's result says until it has one, and for ever where the server dies in between.
 NO_RESULT = '{"error": "no result came"}'
+NO_REASONS: Mapping[str, str] = {}
 OF_THE_SERVER = ("waiting", "approved", "running", "ran")
 
 
@@ -168,18 +172,27 @@ async def find(transaction: Transaction, tenant_id: str, conversation_id: str, c
 
 
 async def cancel_paused(
-    transaction: Transaction, tenant_id: str, conversation_id: str, now: int, said: str = CANCELLED_RESULT
+    transaction: Transaction,
+    tenant_id: str,
+    conversation_id: str,
+    now: int,
+    reasons: Mapping[str, str] = NO_REASONS,
 ) -> None:
-    """End the pauses of a conversation: their open calls get a result that says so, and the history stays valid."""
+    """End the pauses of a conversation: their open calls get a result that says so, and the history stays valid.
+
+    `reasons` are results of single calls, by their ids.
+    """
     paused = await transaction.all(PAUSED, {"tenant_id": tenant_id, "conversation_id": conversation_id})
     for turn_id, agent_id in paused:
         ours = {"tenant_id": tenant_id, "conversation_id": conversation_id, "turn_id": turn_id, "now": now}
         if not await transaction.run(CLOSE_PAUSED, ours):
             continue  # it has just gone on
-        await cancel_calls(transaction, {**ours, "agent_id": agent_id}, said)
+        await cancel_calls(transaction, {**ours, "agent_id": agent_id}, reasons)
 
 
-async def cancel_calls(transaction: Transaction, ours: Mapping[str, Any], said: str = CANCELLED_RESULT) -> None:
+async def cancel_calls(
+    transaction: Transaction, ours: Mapping[str, Any], reasons: Mapping[str, str] = NO_REASONS
+) -> None:
     """Give the calls of a turn that wait a result that says they are waited for no more.
 
     `ours` are the turn's tenant, conversation, agent and id, and `now`.
@@ -189,6 +202,7 @@ async def cancel_calls(transaction: Transaction, ours: Mapping[str, Any], said: 
         return
     first = await numbers(transaction, ours["tenant_id"], ours["agent_id"], len(waiting))
     for number, (call, call_id) in enumerate(waiting, start=first):
+        said = reasons.get(call_id, CANCELLED_RESULT)
         result = {**ours, "id": new_id(), "number": number, "call_id": call_id, "content": said}
         await transaction.run(RESULT, result)
         await transaction.run(CANCEL, {**ours, "id": call, "result_id": result["id"]})

@@ -107,7 +107,7 @@ async def interrupt(transaction: Transaction, owner: int, running: Row, now: int
     if row is None:
         return 0
     logged = await events_of(transaction, tenant_id, turn_id)
-    text = log.text_of_last_segment(logged, epoch)
+    text = log.text_of(str(row[4]), logged, epoch)
     await ledger.refund(transaction, tenant_id, turn_id, charged, now)
     ours = {"tenant_id": tenant_id, "turn_id": turn_id, "now": now}
     await _store_answer(transaction, ours, row, text, NOTHING_TOLD)

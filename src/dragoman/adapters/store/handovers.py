@@ -172,6 +172,7 @@ async def _say(transaction: Transaction, definitions: Definitions, said: Said) -
         "message_id": said.answer_id,
         "model": "person",
         "overrides": None,
+        "vouched": None,
     }
     if not await transaction.run(NEW_TURN, kept):
         raise Conflict(ANSWERING)

@@ -71,13 +71,14 @@ def _event(letter: str, fields: list[Any]) -> TurnEvent:
     return event
 
 
-def text_of_last_segment(logged: Sequence[Group], epoch: int) -> str:
-    """What the answer of the newest segment says so far; what an earlier attempt said belongs to its own answer."""
+def text_of(answer_id: str, logged: Sequence[Group], epoch: int) -> str:
+    """What an answer says so far; what an earlier attempt or segment said belongs to its own."""
     pieces: list[str] = []
+    ours = False
     for group in logged:
         for event in group.events if group.epoch == epoch else ():
             if isinstance(event, TurnStarted):
-                pieces.clear()
-            elif isinstance(event, TextDelta):
+                ours = event.message_id == answer_id
+            elif isinstance(event, TextDelta) and ours:
                 pieces.append(event.text)
     return "".join(pieces)

@@ -139,6 +139,7 @@ turns = Table(
     *(_text("answer_id"), _whole("answer_number"), _text("model"), _whole("prompt_tokens")),
     *(_whole("completion_tokens"), _whole("credits"), _text("error", null=True), _whole("created_at")),
     *(_whole("finished_at", null=True), _text("overrides", null=True), _key("id")),
+    _whole("vouched", null=True),
     Index(None, "tenant_id", "created_at"),
     Index(
         "ix_turns_paused",

@@ -137,7 +137,8 @@ async def decide(transaction: Transaction, definitions: Definitions, decision: D
     if not await transaction.run(DECIDE, {**told, "state": state}):
         raise Conflict("This approval has just been decided")
     if not decision.approved:
-        await calls.cancel_paused(transaction, tenant_id, approval.conversation_id, now, DENIED_RESULT)
+        reasons = {approval.call.id: DENIED_RESULT}
+        await calls.cancel_paused(transaction, tenant_id, approval.conversation_id, now, reasons)
         return None
     await transaction.run(APPROVE, told)
     waiting = await transaction.one(calls.STILL_OPEN, ours)
@@ -158,7 +159,8 @@ async def expire(transaction: Transaction, tenant_id: str, approval_id: str, now
     told = {**ours, "approval_id": approval_id, "state": "expired", "by": None}
     if not await transaction.run(DECIDE, told):
         return 0
-    await calls.cancel_paused(transaction, tenant_id, approval.conversation_id, now, EXPIRED_RESULT)
+    reasons = {approval.call.id: EXPIRED_RESULT}
+    await calls.cancel_paused(transaction, tenant_id, approval.conversation_id, now, reasons)
     return 1
 
 

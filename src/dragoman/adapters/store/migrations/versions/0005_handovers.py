@@ -1,4 +1,4 @@
-"""Conversations that persons answer in; approvals that can be found when their time is up."""
+"""Conversations that persons answer in; approvals that can be found when their time is up; whose word metadata is."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,3 +22,4 @@ def upgrade() -> None:
     op.create_index("ix_handovers_tenant_id_handovers_requested_at", "handovers", ["tenant_id", "requested_at"])
     op.create_index("ix_handovers_conversation_id", "handovers", ["conversation_id"])
     op.create_index("ix_approvals_due", "approvals", ["state", "expires_at"])
+    op.add_column("turns", sa.Column("vouched", sa.BigInteger(), nullable=True))
