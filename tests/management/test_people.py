@@ -226,7 +226,15 @@ async def test_an_agent_that_is_unsure_twice_hands_over(acme: Manager) -> None:
         ("GET", "/approvals/appr_1", None, 404),
         ("POST", "/approvals/appr_" + "0" * 32 + "/approve", None, 404),
         ("POST", "/approvals/appr_" + "0" * 32 + "/approve", {"who": "me"}, 400),
+        ("POST", "/approvals/appr_" + "0" * 32 + "/deny", {"by": "Mona\n"}, 400),
         ("POST", "/conversations/conv_1/handover", None, 404),
+        ("POST", "/conversations/conv_" + "0" * 32 + "/handover", {"by": "Mona"}, 404),
+        ("POST", "/conversations/conv_" + "0" * 32 + "/handover", {"by": 7}, 400),
+        ("POST", "/conversations/conv_" + "0" * 32 + "/handover", {"who": "me"}, 400),
+        ("POST", "/conversations/conv_" + "0" * 32 + "/handover", b"{bad", 400),
+        ("POST", "/conversations/conv_" + "0" * 32 + "/handover", {"by": "Mona\nEve"}, 400),
+        ("POST", "/conversations/conv_" + "0" * 32 + "/messages", {"text": "Hello", "by": "\x1b[2J"}, 400),
+        ("POST", "/conversations/conv_" + "0" * 32 + "/give-back", {"by": "Mona\u2028Eve"}, 400),
         ("POST", "/conversations/conv_" + "0" * 32 + "/messages", {"text": "Hello"}, 404),
         ("POST", "/conversations/conv_" + "0" * 32 + "/messages", {"text": "  "}, 400),
         ("POST", "/conversations/conv_" + "0" * 32 + "/messages", {}, 400),
@@ -235,6 +243,16 @@ async def test_an_agent_that_is_unsure_twice_hands_over(acme: Manager) -> None:
 )
 async def test_what_is_wrong_is_refused(acme: Manager, method: str, path: str, body: Any, status: int) -> None:
     (await acme.ask(method, path, body)).problem(status)
+
+
+async def test_the_record_says_who_has_taken_a_conversation_over(acme: Manager) -> None:
+    conversation = (await acme.say("desk-agent", "Hello"))["conversationId"]
+    for body in ({"by": "Mona \u00c9lo\u00efse"}, None):
+        (await acme.post(f"/conversations/{conversation}/handover", body)).ok()
+        (noted,) = (await acme.get("/audit?limit=1")).ok()["data"]
+        told = body or {"by": noted["actor"]}
+        assert (noted["action"], noted["subject"], noted["detail"]) == ("handover.taken", conversation, told)
+    (await acme.post(f"/conversations/{conversation}/give-back", {"by": "Mona"})).ok()
 
 
 async def test_where_the_agent_answers_a_person_takes_over_first(acme: Manager) -> None:

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from aiohttp import web
 
@@ -24,6 +25,7 @@ PATHS = {
     "/orders/{order_id}": {"get": {"operationId": "order_status", "summary": "Status of an order"}},
     "/orders": {"post": {"operationId": "place_order", "requestBody": {"content": {"text/csv": {}}, "required": True}}},
     "/shops": {"get": {"operationId": "shops"}},
+    "/photos": {"post": {"operationId": "add_photo", "requestBody": {"content": {"multipart/form-data": {}}}}},
 }
 OPENAPI = {"openapi": "3.1.0", "servers": [{"url": "https://shop.example"}], "paths": PATHS}
 
@@ -57,9 +59,12 @@ async def test_an_agent_of_the_api_takes_every_kind_of_tool(acme: Manager) -> No
 async def test_a_document_becomes_tools_of_a_manifest_on_standard_output(server: ServerProcess, tmp_path: Path) -> None:
     done = imported(server, told(tmp_path), "--header", "Authorization=Bearer secret:shop_token")
     tools = yaml.safe_load(done.stdout)["tools"]
-    assert [tool["name"] for tool in tools] == ["order_status", "shops"]
+    assert [tool["name"] for tool in tools] == ["order_status", "shops", "add_photo"]
+    assert [tool["headers"] for tool in tools] == [tools[0]["headers"]] * 3
+    assert not {"&", "*"} & set(done.stdout), "each stands by itself"
     assert tools[0]["headers"] == {"Authorization": {"secret": "shop_token", "prefix": "Bearer "}}
     assert "left out  POST /orders: its body is text/csv, and not JSON" in done.stderr
+    assert "left out  POST /photos, body: is multipart/form-data, and not JSON" in done.stderr
 
 
 async def test_tools_are_given_to_an_agent_and_published(acme: Manager, server: ServerProcess, tmp_path: Path) -> None:
@@ -72,6 +77,7 @@ async def test_tools_are_given_to_an_agent_and_published(acme: Manager, server: 
         ("ring", None),
         ("order_status", "Status of an order"),
         ("shops", "GET /shops"),
+        ("add_photo", "POST /photos"),
     ]
     again = imported(server, told(tmp_path), "--agent", "acme/importer")
     assert again.stdout == "unchanged agent acme/importer\n"
@@ -125,3 +131,11 @@ async def test_wrong_usage_is_told_in_one_line(server: ServerProcess, tmp_path: 
         assert done.returncode == status, arguments
         assert done.stderr.splitlines()[-1].startswith("dragoman: ")
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["swagger: '2.0'\npaths: {}\n", "swagger: '2.0'\n"])
+async def test_a_document_of_swagger_is_told_what_is_needed(server: ServerProcess, tmp_path: Path, text: str) -> None:
+    (tmp_path / "old.yaml").write_text(text)
+    done = imported(server, str(tmp_path / "old.yaml"), check=False)
+    assert done.returncode == 2
+    assert "it is Swagger 2.0, and OpenAPI 3.0 or 3.1 is needed" in done.stderr

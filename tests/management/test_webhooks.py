@@ -227,6 +227,8 @@ async def test_a_webhook_is_made_shown_listed_and_deleted(acme: Manager) -> None
         ({"url": "https://169.254.169.254/latest"}, ("may not be reached",)),
         ({"url": "https://user:secret@hooks.example.com"}, ("password",)),
         ({"url": "https://2130706433/"}, ("may not be reached",)),
+        ({"url": "https://hooks.example.com/a#b"}, ("fragment",)),
+        ({"url": "https://hooks.example.com/a#"}, ("fragment",)),
         ({"url": ""}, ("url",)),
         ({}, ("url",)),
         ({"url": "https://hooks.example.com", "secret": "mine"}, ("secret",)),
@@ -236,11 +238,18 @@ async def test_what_no_webhook_can_be_is_refused(acme: Manager, wanted: dict[str
     (await acme.post(WEBHOOKS, wanted)).problem(400, *words)
 
 
-async def test_private_addresses_are_for_tenants_whose_operator_says_so(
-    server: ServerProcess, session: aiohttp.ClientSession
-) -> None:
-    other = Manager(session, server.url, OTHER_KEY)
-    (await other.post(WEBHOOKS, {"url": "http://127.0.0.1:9/hook"})).problem(400, "may not be reached")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LocalHost.", "hooks.localhost"])
+async def test_private_addresses_are_for_tenants_whose_operator_says_so(acme: Manager, host: str) -> None:
+    wanted = {"url": f"http://{host}:9/hook"}
+    (await acme.other.post(WEBHOOKS, wanted)).problem(400, "may not be reached")
+    made = (await acme.post(WEBHOOKS, wanted)).ok(201)
+    (await acme.patch(f"{WEBHOOKS}/{made['id']}", {"url": f"{wanted['url']}#x"})).problem(400, "fragment")
+    await acme.delete(f"{WEBHOOKS}/{made['id']}")
+
+
+async def test_a_name_that_only_ends_like_this_machines_is_anybodys(acme: Manager) -> None:
+    made = (await acme.other.post(WEBHOOKS, {"url": "https://notlocalhost/hook"})).ok(201)
+    await acme.other.delete(f"{WEBHOOKS}/{made['id']}")
 
 
 @pytest.mark.parametrize("query", ["?state=lost", "?limit=0", "?since=now", "?cursor=x"])

@@ -357,6 +357,11 @@ async def test_a_secret_that_cannot_be_read_any_more_parks_with_a_reason(scene: 
     found = await scene.one(endpoint)
     assert found.state == "failed"
     assert "rotate" in (found.attempts[0].error or "")
+    _, new = await scene.webhooks.rotate("acme", "operator", endpoint.id)
+    await scene.tell(1)
+    await scene.deliverer.work_off()
+    (received,) = receiver.received
+    assert verified(new, received)
 
 
 async def test_what_is_under_way_when_the_work_ends_is_made_again(scene: Scene, receiver: Receiver) -> None:

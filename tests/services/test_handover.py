@@ -147,11 +147,11 @@ async def test_after_its_time_the_conversation_goes_back_to_the_agent(desk: Worl
 async def test_a_person_takes_over_in_the_middle_of_an_answer(desk: World) -> None:
     watch = await desk.runner.start(desk.command("Tell me a story"))
     await desk.speaker.say("Once upon")
-    taken = await people(desk).take(OWNER, watch.turn.conversation_id)
+    taken = await people(desk).take(OWNER, watch.turn.conversation_id, "Mona")
     assert taken.reason == "taken"
     answer = await watch.answer()
     assert answer.text == "Once upon"
-    assert (await people(desk).take(OWNER, watch.turn.conversation_id)).id == taken.id
+    assert (await people(desk).take(OWNER, watch.turn.conversation_id, "Mona")).id == taken.id
 
 
 async def test_an_agent_calls_a_person_with_its_tool(desk: World) -> None:
@@ -173,7 +173,7 @@ async def test_of_another_tenants_conversation_nothing_can_be_done(desk: World) 
     conversation = await handed_over(desk)
     stranger = Principal("other", "key of other", "secret")
     with pytest.raises(ConversationNotFound):
-        await people(desk).take(stranger, conversation)
+        await people(desk).take(stranger, conversation, "Eve")
     with pytest.raises(ConversationNotFound):
         await people(desk).say(stranger, conversation, "Hello", "Eve")
     with pytest.raises(ConversationNotFound):

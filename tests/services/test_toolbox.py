@@ -351,7 +351,7 @@ async def test_a_yes_in_a_handed_over_conversation_comes_too_late(shop: World) -
     await shop.speaker.say(REFUND, None)
     await watch.answer()
     approval = await pending(shop)
-    await people(shop).take(OWNER, watch.turn.conversation_id)
+    await people(shop).take(OWNER, watch.turn.conversation_id, "Mona")
     with pytest.raises(Conflict):
         await people(shop).decide(OWNER, approval.id, True, "Mona")
 

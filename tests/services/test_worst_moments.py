@@ -224,7 +224,7 @@ async def test_whoever_takes_over_leaves_no_message_behind_to_the_agent(shop: Wo
     conversation = watch.turn.conversation_id
     second = asyncio.create_task(waiting(shop, conversation, "second"))
     await asyncio.sleep(0.05)
-    await people(shop).take(OWNER, conversation)
+    await people(shop).take(OWNER, conversation, "Mona")
     await people(shop).say(OWNER, conversation, "Hello, this is Mona.", "Mona") if (await second) else None
     assert (await (await second).answer()).text == "Hello, this is Mona."
     assert len(shop.speaker.asked) == 1
@@ -234,7 +234,7 @@ async def test_a_message_that_waits_for_a_person_is_left_waiting_by_whoever_take
     await at_the_desk(world)
     conversation = await handed_over(world)
     watch = await waiting(world, conversation, "It is broken")
-    await people(world).take(OWNER, conversation)
+    await people(world).take(OWNER, conversation, "Mona")
     await people(world).say(OWNER, conversation, "Hello", "Mona")
     assert (await watch.answer()).text == "Hello"
 
@@ -275,7 +275,7 @@ async def test_what_was_asked_and_said_while_a_person_had_it_is_known_to_the_age
     watch = await waiting(world, conversation, "My order 1234 is broken")
     await people(world).give_back(OWNER, conversation, "Mona")
     assert (await watch.answer()).text == MESSAGE
-    await people(world).take(OWNER, conversation)
+    await people(world).take(OWNER, conversation, "Mona")
     await people(world).say(OWNER, conversation, "A new one comes on Friday.", "Mona")
     await people(world).give_back(OWNER, conversation, "Mona")
     again = await world.runner.start(world.command("When?", conversation=conversation))

@@ -25,6 +25,8 @@ _STRANGE = re.compile(r"[\x00-\x20\x7f\\]")
 _AUTHORITY = re.compile(r"[a-zA-Z]{4,5}://([^/?#]*)")
 # What a resolver of the system may take for the number of an address; judged by the last label, as browsers do.
 _NUMERIC = re.compile(r"(?:.*\.)?(?:\d+|0[xX][0-9a-fA-F]*)\.?")
+# Names of this machine, whatever a resolver makes of them (RFC 6761, 6.3).
+_LOCAL = re.compile(r"(?:.*\.)?localhost\.?", re.IGNORECASE)
 # Names whose servers are silent hold a thread for many seconds each, so nothing else waits for these threads.
 _resolving = ThreadPoolExecutor(64, thread_name_prefix="resolving")
 
@@ -40,6 +42,13 @@ async def resolved(host: str, port: int) -> Sequence[str]:
         return [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
     return await asyncio.get_running_loop().run_in_executor(_resolving, ask)
+
+
+class OffLimits(Unfetchable):
+    """What an address or its name leads to may not be reached from here: it is not public, or nobody's service."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retriable=False)
 
 
 class GuardedSessions:
@@ -103,9 +112,7 @@ class _Guard(AbstractResolver):
     ) -> list[ResolveResult]:
         addresses = list(dict.fromkeys(await self._resolve(host, port)))
         if not all(may_reach(address, allow_private=self._allow_private) for address in addresses):
-            raise Unfetchable(
-                f"{host} has an address that may not be reached from here: it is not public", retriable=False
-            )
+            raise OffLimits(f"{host} has an address that may not be reached from here: it is not public")
         return [
             ResolveResult(
                 hostname=host,
@@ -148,9 +155,9 @@ def target(address: str, *, allow_private: bool) -> URL:
             "The address may hold no name, no password, no zone and no port 0: leave them out", retriable=False
         )
     if (":" in host or _NUMERIC.fullmatch(host)) and not may_reach(host, allow_private=allow_private):
-        raise Unfetchable(
-            f"{host} may not be reached from here: it is no public address in its usual spelling", retriable=False
-        )
+        raise OffLimits(f"{host} may not be reached from here: it is no public address in its usual spelling")
+    if not allow_private and _LOCAL.fullmatch(host):
+        raise OffLimits(f"{host} may not be reached from here: it is the name of this machine, and not public")
     return url
 
 

@@ -38,6 +38,8 @@ def import_tools(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing: print the tools.")] = False,
 ) -> None:
     """Make tools of the operations that an OpenAPI document describes."""
+    import json
+
     import yaml
 
     from dragoman.core.errors import Invalid
@@ -62,7 +64,9 @@ def import_tools(
         fail(f"{source}: nothing in it can be a tool")
     for tool in imported.tools:
         typer.echo(f"tool      {tool['name']}: {tool['method']} {tool['url']}", err=True)
-    spelled = yaml.safe_dump({"tools": imported.tools}, sort_keys=False, allow_unicode=True, width=120)
+    # Copied as they are told: what tools have in common would be printed once, and elsewhere as a reference to it.
+    told = {"tools": json.loads(json.dumps(imported.tools))}
+    spelled = yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=120)
     if agent is None or dry_run:
         typer.echo(spelled, nl=False)
         return

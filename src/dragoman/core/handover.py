@@ -7,19 +7,37 @@ from typing import Literal
 # Why a person was asked: the user asked for one, the agent was unsure too often, it called for one, or one came.
 Reason = Literal["requested", "unsure", "called", "taken"]
 
+# No repetition in these goes without a bound or goes back: each takes linear time, whatever it is given.
 _PEOPLE = (
-    r"(human|person|people|someone|somebody|agent|representative|rep|operator|employee|colleague|staff|manager|adviser|"
-    r"advisor|support team)"
+    r"(?:human|person|people|someone|somebody|agent|representative|rep|operator|employee|colleague|staff|manager|"
+    r"adviser|advisor|support team)"
 )
-_ONE = rf"(to |with )?(a |an |the |your |some |another )?(real |actual |live |human |support )*{_PEOPLE}\b"
+_ONE = (
+    r"(?:to |with )?(?:an? |the |your |some |another )?(?:(?:real|actual|live|human|support|service) ){0,3}"
+    rf"{_PEOPLE}\b"
+)
+_DESK = (
+    r"(?:to |with )(?:an? |the |your )?(?:(?:customer|technical|tech) )?(?:support|(?<=customer )(?:service|care))\b"
+)
 _ASKS = re.compile(
-    rf"\b(talk|speak|chat|transfer me|transferred|connect me|connected|put me through|hand me over|pass me on) {_ONE}"
-    rf"|\b(get me|give me|i need|i want|i would like|i'd like|is there|can i have|let me have) {_ONE}\W*"
-    rf"(please|now|here|there|who can help( me)?)?\W*$"
-    rf"|\b(real|actual|live) (human|person|agent|representative|operator)\b"
-    rf"|^\W*(human|agent|operator|representative)( please)?\W*$",
+    r"\b(?:talk|speak|chat|transfer me|transferred|connect me|connected|put me through|hand me over|pass me on) "
+    rf"(?:{_ONE}|{_DESK})"
+    rf"|\b(?:get me|give me|i need|i want|i would like|i'd like|is there|can i have|let me have) {_ONE}\W*+"
+    r"(?:please|now|here|there|who can help(?: me)?)?\W*+$"
+    r"|\b(?:real|actual|live) (?:human|person|agent|representative|operator)\b"
+    r"|^\W*+(?:human|agent|operator|representative)(?: please)?\W*+$",
     re.IGNORECASE,
 )
+# Before a wish, the words that make it one for the contrary; "don't you ..." and "why not ..." do not.
+_NOT = re.compile(
+    r"(?:\b(?:(?:do|would|will|am|is|need|rather) not|don'?t|wouldn'?t|won'?t|never|no need|without)"
+    r"|\b(?:did not|didn'?t)(?= (?:ask|mean|need|want|wish)\b)|\bi'?m not)(?! you\b)"
+    r"(?: (?:want|wanna|wish|like|need|care|mean|ask|asking|having|have(?= to\b)|to|be|being|you|ever|really|just|"
+    r"an?|any|the|very|talk|speak|chat|with)){0,9} $",
+    re.IGNORECASE,
+)
+# So many characters before a wish are looked at for that.
+_BEFORE = 100
 _LONGEST = 400
 
 
@@ -59,4 +77,7 @@ class Handover:
 
 def asks_for_person(text: str) -> bool:
     """Whether somebody asks for a person, in English and in few words."""
-    return len(text) <= _LONGEST and _ASKS.search(text) is not None
+    if len(text) > _LONGEST:
+        return False
+    said = " ".join(text.replace("\u2019", "'").split())
+    return any(not _NOT.search(said[max(0, wish.start() - _BEFORE) : wish.start()]) for wish in _ASKS.finditer(said))

@@ -1,6 +1,7 @@
 """Calls of tools that wait for a person: listed, approved, denied."""
 
 from typing import Annotated, Any, Literal
+from unicodedata import category
 
 import msgspec
 from msgspec import Meta
@@ -27,7 +28,9 @@ STATE = query("state", f"Only those in this state: {', '.join(STATES)}.", exampl
 MISSING = ApprovalNotFound()
 DECIDED = Conflict("This approval is approved already")
 
-Person = Annotated[str, Meta(min_length=1, max_length=200, description="Who does this, for the record.")]
+Person = Annotated[
+    str, Meta(min_length=1, max_length=200, description="Who does this, for the record; no control characters.")
+]
 
 
 class ApprovalShown(msgspec.Struct, kw_only=True):
@@ -47,7 +50,7 @@ class ApprovalShown(msgspec.Struct, kw_only=True):
 
 
 class Decided(msgspec.Struct, forbid_unknown_fields=True):
-    """Who decides; the API key's name where nobody is named."""
+    """Who decides; the API key's id where nobody is named."""
 
     by: Person | None = None
 
@@ -111,8 +114,19 @@ async def _decide(approval_id: str, request: Request, principal: Principal, *, a
     Query(request)
     told = await body_of(request, _decided, Decided())
     people = services_of(request).people
-    by = told.by or actor_of(principal)
+    by = person_of(told.by, principal)
     return json_answer(_shown(await people.decide(principal, _id(approval_id), approved, by)))
+
+
+def person_of(by: Person | None, principal: Principal) -> str:
+    """Who does something: whom the request names, else its key.
+
+    Raises:
+        Invalid: the name has a line break or another control character in it.
+    """
+    if by is not None and any(category(character) in ("Cc", "Zl", "Zp") for character in by):
+        raise Invalid("by takes a name on one line, without control characters", field="by")
+    return by or actor_of(principal)
 
 
 def _shown(approval: Approval) -> ApprovalShown:

@@ -11,7 +11,7 @@ from dragoman.core.clock import iso
 from dragoman.core.errors import Conflict, Invalid
 from dragoman.core.handover import Handover, Reason
 from dragoman.core.ids import prefixed
-from dragoman.management.approvals import Person
+from dragoman.management.approvals import Person, person_of
 from dragoman.management.conversations import CONVERSATION, MISSING
 from dragoman.management.router import Acting, router
 from dragoman.management.wire import PAGING, Page, Query, Time, body_of, cut, when
@@ -19,7 +19,6 @@ from dragoman.server.answers import json_answer
 from dragoman.server.describe import Body, operation
 from dragoman.server.requests import conversation_id_of
 from dragoman.server.services import services_of
-from dragoman.services.audit import actor_of
 
 LONGEST_ANSWER = 100_000
 WITH_AGENT = Conflict("The agent answers in this conversation; take it over first")
@@ -41,19 +40,26 @@ class HandoverShown(msgspec.Struct, kw_only=True):
 
 
 class PersonsAnswer(msgspec.Struct, forbid_unknown_fields=True):
-    """What a person says to the user, and who says it: the API key's name where nobody is named."""
+    """What a person says to the user, and who says it: the API key's id where nobody is named."""
 
     text: Annotated[str, Meta(min_length=1, max_length=LONGEST_ANSWER)]
     by: Person | None = None
 
 
+class Taken(msgspec.Struct, forbid_unknown_fields=True):
+    """Who takes the conversation over; the API key's id where nobody is named."""
+
+    by: Person | None = None
+
+
 class GivenBack(msgspec.Struct, forbid_unknown_fields=True):
-    """Who gives the conversation back; the API key's name where nobody is named."""
+    """Who gives the conversation back; the API key's id where nobody is named."""
 
     by: Person | None = None
 
 
 _answer = msgspec.json.Decoder(PersonsAnswer)
+_taken = msgspec.json.Decoder(Taken)
 _given_back = msgspec.json.Decoder(GivenBack)
 
 
@@ -77,6 +83,7 @@ async def show_inbox(request: Request, principal: Acting) -> Response:
     "/conversations/{conversation_id}/handover",
     openapi_extra=operation(
         parameters=[CONVERSATION],
+        bodies=[Body(Taken, {"by": "Mona"}, optional=True)],
         answers={200: HandoverShown},
         errors=[MISSING],
         about="Whatever the agent is saying there is stopped. One that a person has already stays as it is.",
@@ -85,7 +92,10 @@ async def show_inbox(request: Request, principal: Acting) -> Response:
 async def take_over(conversation_id: str, request: Request, principal: Acting) -> Response:
     """Take a conversation over from its agent."""
     Query(request)
-    return json_answer(_shown(await services_of(request).people.take(principal, conversation_id_of(conversation_id))))
+    told = await body_of(request, _taken, Taken())
+    people = services_of(request).people
+    by = person_of(told.by, principal)
+    return json_answer(_shown(await people.take(principal, conversation_id_of(conversation_id), by)))
 
 
 @router.post(
@@ -105,7 +115,8 @@ async def answer_as_person(conversation_id: str, request: Request, principal: Ac
     if not told.text.strip():
         raise Invalid("text says nothing", field="text")
     people = services_of(request).people
-    await people.say(principal, conversation_id_of(conversation_id), told.text, told.by or actor_of(principal))
+    by = person_of(told.by, principal)
+    await people.say(principal, conversation_id_of(conversation_id), told.text, by)
     return Response(status_code=204)
 
 
@@ -123,7 +134,7 @@ async def give_back(conversation_id: str, request: Request, principal: Acting) -
     Query(request)
     told = await body_of(request, _given_back, GivenBack())
     people = services_of(request).people
-    by = told.by or actor_of(principal)
+    by = person_of(told.by, principal)
     return json_answer(_shown(await people.give_back(principal, conversation_id_of(conversation_id), by)))
 
 

@@ -28,7 +28,7 @@ DISABLED = Conflict("It is disabled")
 STATES = ("pending", "delivered", "failed")
 
 _URL = "https://hooks.example.com/dragoman"
-Url = Annotated[str, Meta(min_length=1, max_length=2048, description="http:// or https://.", examples=[_URL])]
+Url = Annotated[str, Meta(min_length=1, max_length=2048, description="http:// or https://, no #.", examples=[_URL])]
 Events = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...],
     Meta(max_length=100, description=f"Any of {', '.join(EVENTS)}; empty for all.", examples=[["message.received"]]),
@@ -134,7 +134,7 @@ async def create_webhook(request: Request, principal: Acting) -> Response:
     Query(request)
     wanted = await body_of(request, _wanted)
     webhooks = services_of(request).webhooks
-    made = await webhooks.create(principal.tenant_id, actor_of(principal), wanted.url, wanted.events)
+    made = await webhooks.create(principal.tenant_id, actor_of(principal), _address(wanted.url), wanted.events)
     return _made(*made, 201)
 
 
@@ -163,7 +163,8 @@ async def change_webhook(webhook_id: str, request: Request, principal: Acting) -
     Query(request)
     wanted = await body_of(request, _change)
     ours = (principal.tenant_id, actor_of(principal), _id("wh", webhook_id))
-    return json_answer(_shown(await services_of(request).webhooks.change(*ours, wanted.url, wanted.events)))
+    url = None if wanted.url is None else _address(wanted.url)
+    return json_answer(_shown(await services_of(request).webhooks.change(*ours, url, wanted.events)))
 
 
 @router.delete(
@@ -295,6 +296,12 @@ def _id(prefix: str, text: str) -> str:
     if known is None:
         raise NotFound(NO_ENDPOINT if prefix == "wh" else NO_DELIVERY)
     return known
+
+
+def _address(url: str) -> str:
+    if "#" in url:
+        raise Invalid("url has a fragment, which is never sent: leave out the # and what follows it", field="url")
+    return url
 
 
 def _state(text: str | None) -> DeliveryState | None:

@@ -47,11 +47,15 @@ def read_document(text: str) -> Mapping[str, Any]:
         document = msgspec.json.decode(text) if text.lstrip()[:1] == "{" else yaml.safe_load(text)
     except (msgspec.DecodeError, yaml.YAMLError, RecursionError) as error:
         raise Invalid(f"it is neither JSON nor YAML: {' '.join(str(error).split())[:300]}") from error
+    if isinstance(document, dict) and "swagger" in document:
+        raise Invalid(
+            f"it is Swagger {str(document['swagger'])[:20]}, and OpenAPI 3.0 or 3.1 is needed: convert it first"
+        )
     if not isinstance(document, dict) or not isinstance(document.get("paths"), dict):
         raise Invalid("it is no OpenAPI document: there are no paths in it")
     version = str(document.get("openapi", ""))
     if not version.startswith(("3.0", "3.1")):
-        raise Invalid(f"it is of OpenAPI {version or document.get('swagger', 'of no version')}; it takes 3.0 or 3.1")
+        raise Invalid(f"it is OpenAPI {version[:20] or 'of no version'}, and OpenAPI 3.0 or 3.1 is needed")
     return document
 
 
@@ -239,8 +243,10 @@ class _Operation:
         content = body.get("content") or {}
         kinds = [kind for kind in content if str(kind).partition(";")[0].strip().lower().endswith(("/json", "+json"))]
         if not kinds:
+            reason = f"is {', '.join(map(str, content)) or 'of no type'}, and not JSON"
             if body.get("required"):
-                raise _LeftOut(f"its body is {', '.join(map(str, content)) or 'of no type'}, and not JSON")
+                raise _LeftOut(f"its body {reason}")
+            self._imported.left_out.append((f"{self._method.upper()} {self._path}, body", reason))
             return
         if kinds[0] != "application/json":
             self._headers["Content-Type"] = str(kinds[0])

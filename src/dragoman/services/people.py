@@ -75,7 +75,7 @@ class People:
         """Conversations that persons are to answer in, newest first."""
         return await self._store.handovers.page(tenant_id, limit, before)
 
-    async def take(self, principal: Principal, conversation_id: str) -> Handover:
+    async def take(self, principal: Principal, conversation_id: str, by: str) -> Handover:
         """Take a conversation over; what runs in it is stopped.
 
         Raises:
@@ -89,7 +89,7 @@ class People:
         if run is not None and not run.begun.handed_over and not run.begun.said:
             await self._turns.stop(tenant_id, run.begun.turn.id)
             await self._store.turns.cancel_pauses(tenant_id, conversation_id, now_us())
-        await self._record(principal, "handover.taken", conversation_id)
+        await self._record(principal, "handover.taken", conversation_id, by=by)
         return taken
 
     async def say(self, principal: Principal, conversation_id: str, text: str, by: str) -> None:

@@ -59,7 +59,7 @@ class Toolbox:
 
     async def offers(self, *tools: Tool, allow_private: bool = True) -> Mapping[str, Offer]:
         """What is offered of these, by name."""
-        offers = await self.tools.offers(_agent(*tools), allow_private=allow_private)
+        offers = await self.tools.offers(agent_of(*tools), allow_private=allow_private)
         return {offer.tool.name: offer for offer in offers}
 
     async def call(self, tool: Tool, /, *, metadata: Any = None, allow_private: bool = True, **arguments: Any) -> str:
@@ -68,11 +68,12 @@ class Toolbox:
         return await self.made(offer, metadata=metadata, allow_private=allow_private, **arguments)
 
     async def made(self, offer: Offer, /, *, metadata: Any = None, allow_private: bool = True, **arguments: Any) -> str:
-        context = CallContext(_agent(offer.entry), "conv", "turn", "call", metadata, allow_private)
+        context = CallContext(agent_of(offer.entry), "conv", "turn", "call", metadata, allow_private)
         return await self.tools.call(offer, arguments, context)
 
 
-def _agent(*tools: Tool) -> Agent:
+def agent_of(*tools: Tool) -> Agent:
+    """An agent of tenant `acme` with these tools."""
     return Agent("agent", "acme", "support", "Support", 1, AgentDefinition(tools=tools))
 
 

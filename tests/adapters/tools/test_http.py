@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
+from dragoman.adapters.egress import Egress
+from dragoman.adapters.tools.http import HttpTools
 from dragoman.core.agents import Tool
-from dragoman.ports.tools import ToolError
-from tests.adapters.tools.conftest import TOKEN, Answer, Shop, Toolbox
+from dragoman.ports.tools import CallContext, ToolError
+from tests.adapters.tools.conftest import TOKEN, Answer, Kept, Shop, Toolbox, agent_of
 
 ORDER = {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}
 
@@ -133,12 +136,37 @@ async def test_a_secret_is_not_taken_to_another_server(toolbox: Toolbox, shop: S
     assert [headers.get("x-key") for _, _, headers, _ in shop.asked] == [TOKEN, None]
 
 
-async def test_a_private_address_wants_the_operators_leave(toolbox: Toolbox, shop: Shop) -> None:
-    with pytest.raises(ToolError, match="could not be reached") as refused:
-        await toolbox.call(order_status(shop), order_id="1", allow_private=False)
-    assert shop.url.removeprefix("http://") not in str(refused.value)
-    assert "127.0.0.1" not in str(refused.value)
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "private.test"])
+async def test_a_private_address_wants_the_operators_leave(
+    shop: Shop, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def resolve(name: str, port: int) -> list[str]:
+        return ["10.0.0.7"]
+
+    egress = Egress(resolve=resolve)
+    tools = HttpTools(egress, Kept())
+    tool = order_status(shop, url=str(URL(shop.url).with_host(host) / "orders/{order_id}"))
+    (offer,) = tools.offers(tool)
+    with pytest.raises(ToolError) as refused:
+        await tools.call(offer, {"order_id": "1"}, CallContext(agent_of(tool), "conv", "turn", "call", None, False))
+    await egress.close()
+    # The log of a turn keeps what stands before the first colon; a model is told no address.
+    said = str(refused.value).partition(":")[0]
+    assert said == "The tool's server has an address that may not be reached from here, as it is not public"
+    assert host not in str(refused.value)
+    told = "".join(capsys.readouterr())
+    assert f"{host} " in told
+    assert "egress: {allow_private: true}" in told
     assert shop.asked == []
+
+
+async def test_an_address_that_nobody_may_reach_is_not_for_the_operator_to_open(
+    toolbox: Toolbox, shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tool = order_status(shop, url="http://169.254.169.254/{order_id}")
+    with pytest.raises(ToolError, match="may not be reached from here"):
+        await toolbox.call(tool, order_id="1")
+    assert "allow_private" not in "".join(capsys.readouterr())
 
 
 async def test_json_is_shaped_by_dot_paths(toolbox: Toolbox, shop: Shop) -> None:
@@ -175,6 +203,15 @@ async def test_what_says_that_it_is_json_and_is_not_is_an_error(
     shop.answer = says(body)
     with pytest.raises(ToolError, match="no JSON"):
         await toolbox.call(order_status(shop), order_id="1")
+
+
+@pytest.mark.parametrize("length", [1_000_001, 3_000_000])
+async def test_json_that_is_too_large_says_so(toolbox: Toolbox, shop: Shop, length: int) -> None:
+    shop.answer = says(f'"{"x" * (length - 2)}"')
+    with pytest.raises(ToolError, match=r"^The tool's answer is larger than 1,000,000 bytes$"):
+        await toolbox.call(order_status(shop), order_id="1")
+    shop.answer = says(f'"{"x" * 999_998}"')
+    assert "(cut: 1,000,000 characters in all)" in await toolbox.call(order_status(shop), order_id="1")
 
 
 async def test_a_long_answer_is_cut_with_a_mark(toolbox: Toolbox, shop: Shop) -> None:

@@ -1,8 +1,10 @@
 """Tools of a real MCP server: listed, spelled, called, and what becomes of servers that are down or hostile."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -88,7 +90,7 @@ async def test_a_long_result_is_cut_and_one_without_end_is_an_error(toolbox: Too
     told = await toolbox.call(allowing(server, "long"))
     assert told.startswith("x" * 8_000)
     assert len(told) < 8_100
-    with pytest.raises(ToolError, match="broke off"):
+    with pytest.raises(ToolError, match=r"^The tool's answer is larger than 1,000,000 bytes$"):
         await toolbox.call(allowing(server, "huge"))
 
 
@@ -108,12 +110,49 @@ async def test_a_secret_goes_to_the_server_and_not_to_the_model(toolbox: Toolbox
     assert await toolbox.offers(allowing(server, "who", headers={"X": {"secret": "absent"}})) == {}
 
 
-async def test_a_private_address_wants_the_operators_leave(toolbox: Toolbox, server: McpServer) -> None:
-    tool = allowing(server, "order_status")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_private_address_wants_the_operators_leave(
+    toolbox: Toolbox, server: McpServer, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tool = Tool("mcp", url=server.url.replace("127.0.0.1", host), allow=("order_status",))
     assert await toolbox.offers(tool, allow_private=False) == {}
-    (offer,) = (await toolbox.offers(tool)).values()
-    with pytest.raises(ToolError, match="could not be reached"):
-        await toolbox.made(offer, order_id="1", allow_private=False)
+    assert "egress: {allow_private: true}" in "".join(capsys.readouterr())
+    (offer,) = (await toolbox.offers(allowing(server, "order_status"))).values()
+    with pytest.raises(ToolError) as refused:
+        await toolbox.made(replace(offer, entry=tool), order_id="1", allow_private=False)
+    # The log of a turn keeps what stands before the first colon; a model is told no address.
+    said = str(refused.value).partition(":")[0]
+    assert said == "The tool's server has an address that may not be reached from here, as it is not public"
+    assert "egress: {allow_private: true}" in "".join(capsys.readouterr())
+
+
+async def test_a_server_that_is_down_is_not_called_forbidden(
+    toolbox: Toolbox, server: McpServer, unused_port: int
+) -> None:
+    (offer,) = (await toolbox.offers(allowing(server, "order_status"))).values()
+    away = replace(offer.entry, url=f"http://127.0.0.1:{unused_port}/mcp")
+    with pytest.raises(ToolError, match="could not be reached, or broke off"):
+        await toolbox.made(replace(offer, entry=away), order_id="1")
+
+
+@pytest.mark.parametrize("pieces", [1, 4])
+@pytest.mark.parametrize("begin", ["", "id: 1\n"], ids=["plain", "with an id"])
+async def test_a_stream_of_events_that_is_too_large_says_so(
+    toolbox: Toolbox, server: McpServer, shop: Shop, pieces: int, begin: str
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        note = {"level": "info", "data": "x" * (1_200_000 // pieces)}
+        told = {"jsonrpc": "2.0", "method": "notifications/message", "params": note}
+        for _ in range(pieces):
+            await response.write(f"{begin}data: {json.dumps(told)}\n\n".encode())
+        return response
+
+    (offer,) = (await toolbox.offers(allowing(server, "order_status"))).values()
+    shop.answer = answer
+    with pytest.raises(ToolError, match=r"^The tool's answer is larger than 1,000,000 bytes$"):
+        await toolbox.made(replace(offer, entry=allowing(shop, "order_status", timeout=3.0)), order_id="1")
 
 
 class Counting(Egress):

@@ -8,16 +8,19 @@ from typing import Any
 import msgspec
 import structlog
 
-from dragoman.adapters.tools.showing import LONGEST_ERROR, bounded, loggable, shown
+from dragoman.adapters.guard import OffLimits
+from dragoman.adapters.tools.showing import LONGEST_ERROR, MOST_BYTES, bounded, loggable, shown
 from dragoman.core.agents import Tool
 from dragoman.core.templates import METADATA, Unfillable, fill_json, fill_text, fill_url, placeholders
 from dragoman.ports.egress import Answer, Bounds, Unfetchable, WayOut
 from dragoman.ports.secrets import SecretReader
 from dragoman.ports.tools import CallContext, Offer, ToolError
 
-MOST_BYTES = 1_000_000
 READING = ("GET", "HEAD")
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
+
+# What the log keeps of a failure ends at its first colon.
+OFF_LIMITS = "The tool's server has an address that may not be reached from here, as it is not public"
 
 _DEFAULTS: Mapping[str, str] = {"accept": "application/json, text/*;q=0.8, */*;q=0.1"}
 # What a header can hold; a line end in it would begin another one.
@@ -63,13 +66,22 @@ class HttpTools:
                 cut=True,
             )
         except Unfetchable as error:
-            why = loggable(bounded(str(error), used))
+            why = f"{loggable(bounded(str(error), used))}{leave_wanted(error, context.allow_private)}"
             _log.warning("tool_unreachable", tool=tool.name, tenant_id=context.agent.tenant_id, error=why)
+            if isinstance(error, OffLimits):
+                raise ToolError(OFF_LIMITS) from error
             late = isinstance(error.__cause__, TimeoutError)
             what = f"did not answer within {tool.timeout:g} s" if late else "could not be reached, or broke off"
             raise ToolError(f"The tool's server {what}") from error
         # A long page takes a while to strip, and others wait.
         return await asyncio.to_thread(_told, tool, answer, used)
+
+
+def leave_wanted(error: BaseException | None, allow_private: bool) -> str:
+    """What an operator may do about an address, for the log; empty where that is nothing."""
+    if allow_private or not isinstance(error, OffLimits):
+        return ""
+    return "; private ones are reached where the tenant's manifest says egress: {allow_private: true}"
 
 
 def _told(tool: Tool, answer: Answer, secrets: Collection[str]) -> str:

@@ -8,22 +8,25 @@ import importlib
 import json
 import re
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from dragoman.adapters.egress import Egress
-from dragoman.adapters.tools.http import headers_of
-from dragoman.adapters.tools.showing import LONGEST_ERROR, bounded, compact, loggable
+from dragoman.adapters.guard import OffLimits
+from dragoman.adapters.tools.http import OFF_LIMITS, headers_of, leave_wanted
+from dragoman.adapters.tools.showing import LONGEST_ERROR, MOST_BYTES, TOO_LARGE, bounded, compact, loggable
 from dragoman.core.agents import Tool
 from dragoman.ports.egress import Bounds
 from dragoman.ports.secrets import SecretReader
 from dragoman.ports.tools import CallContext, Offer, ToolError
 
 if TYPE_CHECKING:
+    import httpx2
     from mcp.client.client import Client
     from mcp_types import CallToolResult
     from mcp_types import Tool as RemoteTool
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
 LISTING_SECONDS = 5.0
 REMEMBERED_SECONDS = 300.0
 FORGIVEN_SECONDS = 30.0
-MOST_BYTES = 1_000_000
 MOST_PAGES = 20
 MOST_SERVERS = 1_000
 LONGEST_DESCRIPTION = 1_024
@@ -48,6 +50,23 @@ class _Listed:
 
     until: float
     offers: tuple[Offer, ...]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a session comes to know that its errors do not tell: the secrets that it sends, its latest answers."""
+
+    secrets: list[str] = field(default_factory=list)
+    answers: "deque[httpx2.Response]" = field(default_factory=lambda: deque(maxlen=8))
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether an answer went on beyond what is read of it."""
+        return any(answer.num_bytes_downloaded >= MOST_BYTES for answer in self.answers)
+
+    async def note(self, answer: "httpx2.Response") -> None:
+        """Remember an answer, whose body is yet to come."""
+        self.answers.append(answer)
 
 
 class McpTools:
@@ -72,43 +91,42 @@ class McpTools:
 
     async def call(self, offer: Offer, arguments: Mapping[str, Any], context: CallContext) -> str:
         """What a call brought; see `ports.tools.Tools.call`."""
-        tool, tenant_id, used = offer.entry, context.agent.tenant_id, list[str]()
+        tool, tenant_id, seen = offer.entry, context.agent.tenant_id, _Seen()
         try:
             async with asyncio.timeout(tool.timeout):
-                async with self._session(tool, tenant_id, context.allow_private, tool.timeout, used) as client:
+                async with self._session(tool, tenant_id, context.allow_private, tool.timeout, seen) as client:
                     result = await client.call_tool(offer.remote, dict(arguments))
         except ToolError:
             raise
-        except TimeoutError as error:
-            raise ToolError(f"The tool's server did not answer within {tool.timeout:g} s") from error
         except Exception as error:
             # The SDK tells failures in many ways, and in groups of them.
-            _warn(tool, tenant_id, error, used)
-            raise ToolError("The tool's server could not be reached, or broke off") from error
-        text = bounded(_text(result), used)
+            if not isinstance(error, TimeoutError):
+                _warn(tool, tenant_id, error, seen, context.allow_private)
+            raise ToolError(_failure(tool, error, seen)) from error
+        text = bounded(_text(result), seen.secrets)
         if result.is_error:
             raise ToolError(f"The tool failed: {bounded(text, (), LONGEST_ERROR)}")
         return text
 
     async def _list(self, tool: Tool, tenant_id: str, allow_private: bool) -> _Listed:
-        used: list[str] = []
+        seen = _Seen()
         try:
             async with asyncio.timeout(LISTING_SECONDS):
-                async with self._session(tool, tenant_id, allow_private, LISTING_SECONDS, used) as client:
+                async with self._session(tool, tenant_id, allow_private, LISTING_SECONDS, seen) as client:
                     found = await _tools_of(client, tool.allow)
         except Exception as error:
-            _warn(tool, tenant_id, error, used)
+            _warn(tool, tenant_id, error, seen, allow_private)
             return _Listed(time.monotonic() + FORGIVEN_SECONDS, ())
         if missing := [name for name in tool.allow if name not in found]:
             _log.warning("tools_not_offered", tenant_id=tenant_id, url=loggable(tool.url), tools=missing[:20])
-        offers = [_offer(tool, found[name], used) for name in dict.fromkeys(tool.allow) if name in found]
+        offers = [_offer(tool, found[name], seen.secrets) for name in dict.fromkeys(tool.allow) if name in found]
         return _Listed(time.monotonic() + REMEMBERED_SECONDS, tuple(each for each in offers if each))
 
     @asynccontextmanager
     async def _session(
-        self, tool: Tool, tenant_id: str, allow_private: bool, seconds: float, used: list[str]
+        self, tool: Tool, tenant_id: str, allow_private: bool, seconds: float, seen: _Seen
     ) -> "AsyncIterator[Client]":
-        """A session with a tool's server; `used` is given the secrets that are sent there.
+        """A session with a tool's server; `seen` is told of it.
 
         Raises:
             ToolError: a secret is not there.
@@ -121,12 +139,13 @@ class McpTools:
         from dragoman.adapters.tools.transport import guarded_client
 
         headers, secrets = await headers_of(self._secrets, tenant_id, tool.headers or {}, {})
-        used += secrets
+        seen.secrets += secrets
         # A second more: whoever waits gives up first, and knows why.
         bounds = Bounds(body_bytes=MOST_BYTES, seconds=seconds + 1)
         async with guarded_client(
             self._egress, allow_private=allow_private, bounds=bounds, headers=headers
         ) as http_client:
+            http_client.event_hooks = {"response": [seen.note]}
             transport = streamable_http_client(tool.url, http_client=http_client, max_sse_event_size=MOST_BYTES)
             async with Client(transport, read_timeout_seconds=bounds.seconds, cache=None) as client:
                 # The SDK would judge results by a schema of the server's, with patterns that can take for ever.
@@ -194,8 +213,26 @@ def _text(result: "CallToolResult") -> str:
     return "\n".join(said) or "(no content)"
 
 
-def _warn(tool: Tool, tenant_id: str, error: BaseException, secrets: Collection[str]) -> None:
+def _failure(tool: Tool, error: BaseException, seen: _Seen) -> str:
+    """What a model is told of a call that failed."""
+    if seen.is_too_much:
+        return TOO_LARGE
+    if isinstance(error, TimeoutError):
+        return f"The tool's server did not answer within {tool.timeout:g} s"
+    if isinstance(_first(error).__cause__, OffLimits):
+        return OFF_LIMITS
+    return "The tool's server could not be reached, or broke off"
+
+
+def _warn(tool: Tool, tenant_id: str, error: BaseException, seen: _Seen, allow_private: bool) -> None:
+    error = _first(error)
+    said = TOO_LARGE if seen.is_too_much else f"{type(error).__name__}: {error}"
+    why = f"{loggable(bounded(said, seen.secrets))}{leave_wanted(error.__cause__, allow_private)}"
+    _log.warning("tool_server_failed", tenant_id=tenant_id, url=loggable(tool.url), error=why)
+
+
+def _first(error: BaseException) -> BaseException:
+    """An error, the first one of a group."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    why = loggable(bounded(f"{type(error).__name__}: {error}", secrets))
-    _log.warning("tool_server_failed", tenant_id=tenant_id, url=loggable(tool.url), error=why)
+    return error

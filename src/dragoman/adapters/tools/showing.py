@@ -12,10 +12,14 @@ import msgspec
 from dragoman.core.text import keepable
 from dragoman.ports.tools import ToolError
 
+# So much of an answer is read.
+MOST_BYTES = 1_000_000
 LONGEST = 8_000
 LONGEST_ERROR = 300
 # Markup beyond this is not looked at.
 MOST_MARKUP = 400_000
+
+TOO_LARGE = f"The tool's answer is larger than {MOST_BYTES:,} bytes"
 
 _CHARSET = re.compile(r"charset=\"?([A-Za-z0-9._-]{1,40})", re.IGNORECASE)
 _QUERY = re.compile(r"\?[^\s'\"]+")
@@ -32,7 +36,7 @@ def shown(body: bytes, headers: Mapping[str, str], media_type: str, parts: Seque
     """The body of an answer as text; of JSON only the parts at these dot paths, where any are named.
 
     Raises:
-        ToolError: it says that it is JSON and is not.
+        ToolError: it says that it is JSON and is not, or it was cut.
     """
     if not body.strip():
         return "(no content)"
@@ -40,7 +44,9 @@ def shown(body: bytes, headers: Mapping[str, str], media_type: str, parts: Seque
         try:
             value = msgspec.json.decode(body)
         except (ValueError, RecursionError) as error:
-            raise ToolError("The tool answered with what is no JSON, or too much or too deep of it") from error
+            if len(body) >= MOST_BYTES:
+                raise ToolError(TOO_LARGE) from error
+            raise ToolError("The tool answered with what is no JSON, or is nested too deep") from error
         return compact(shaped(value, parts) if parts else value)
     if media_type in ("text/html", "application/xhtml+xml"):
         return _stripped(_decoded(body[:MOST_MARKUP], headers.get("content-type", "")))
