@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ PATIENCE = 120.0
 DEPLOYMENTS = [{"channel": "voice", "region": "eu-1"}]
 AGENTS = {
     name: f"{number:08d}-e89b-42d3-a456-426614174000"
-    for number, name in enumerate(("http", "mcp", "small", "knowing"), 1)
+    for number, name in enumerate(("http", "mcp", "small", "knowing", "paying"), 1)
 }
 
 
@@ -54,6 +55,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, open_shop: Shop) -> Iterato
                     "model": {"provider": "embedded", "temperature": 0},
                     "tools": [open_shop.order_status],
                     **more,
+                },
+                {
+                    "name": "Paying Agent",
+                    "id": AGENTS["paying"],
+                    "model": {"provider": "embedded"},
+                    "tools": [open_shop.refund],
                 },
                 default_agent="support-agent",
                 egress={"allow_private": True},
@@ -154,10 +161,34 @@ def test_the_embedded_model_looks_an_order_up(server: ServerProcess, open_shop: 
     told = ask(server.url, "POST", path, {"message": QUESTION}, patience=PATIENCE)
     assert told.status == 200
     assert open_shop.asked[asked:] == [("GET", "/orders/1234", None)]
-    assert "shipped" in told.body["response"].lower(), told
+    answer = told.body["response"]
+    assert "shipped" in answer.lower(), told
+    assert not set("{}<>\n") & set(answer), told
     asked = len(open_shop.asked)
     assert ask(server.url, "POST", path, {"message": "Good evening!"}, patience=PATIENCE).status == 200
     assert open_shop.asked[asked:] == []
+
+
+def test_the_embedded_model_says_what_came_of_a_call_that_a_person_approved(
+    server: ServerProcess, open_shop: Shop
+) -> None:
+    told = ask(
+        server.url, "POST", f"/v1/agents/{AGENTS['paying']}/chat", {"message": "Refund order 1234"}, patience=PATIENCE
+    )
+    assert told.status == 200
+    (waiting,) = ask(server.url, "GET", "/manage/v1/approvals?state=pending").body["data"]
+    assert ask(server.url, "POST", f"/manage/v1/approvals/{waiting['id']}/approve", {"by": "Mona"}).status == 200
+    deadline = time.monotonic() + PATIENCE
+    while ask(server.url, "GET", f"/manage/v1/turns/{waiting['turn_id']}").body["state"] != "completed":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert open_shop.asked[-1] == ("POST", "/refunds", {"order_id": "1234"})
+    messages = ask(server.url, "GET", f"/manage/v1/conversations/{waiting['conversation_id']}").body["messages"]
+    assert [each["role"] for each in messages] == ["user", "assistant", "tool", "assistant"]
+    answer = messages[-1]["content"]
+    assert "refund" in answer.lower(), answer
+    assert "1234" in answer, answer
+    assert not set("{}<>\n") & set(answer), answer
 
 
 async def test_a_result_that_gives_orders_calls_no_tool_that_writes(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 
-from dragoman.adapters.models import choosing, weights
+from dragoman.adapters.models import choosing, telling, weights
 from dragoman.adapters.models.turnstile import Turnstile
 from dragoman.core.agents import EMBEDDED_MODEL, ModelChoice, Tool
 from dragoman.core.events import TextDelta, ToolCall
@@ -84,17 +84,22 @@ class EmbeddedModels:
         """One attempt at an answer, as `ports.models.Models` says; it waits while the weights are loaded.
 
         It is asked first which tool of the server it wants to call, if any; tools of the client it is not offered.
+        What calls have brought it is told in words.
 
         Raises:
             ModelError: as the port says; not retriable where the weights are missing or their process keeps dying.
         """
         server = await self._child(choice).server()
+        if choice.temperature is None and isinstance(prompt[-1], ResultMessage):
+            # What a tool has said is to be told as it is, and not in ever new ways.
+            choice = replace(choice, temperature=0.0)
         async with self._turnstile.generating():
             call, used = await self._call(server, choice, prompt, tools)
             if call is not None:
                 yield (call, *used)
                 return
-            async with aclosing(self._openai.stream_from(server.base_url, choice, prompt, server.headers)) as answer:
+            told = telling.in_words(prompt)
+            async with aclosing(self._openai.stream_from(server.base_url, choice, told, server.headers)) as answer:
                 async for parts in answer:
                     yield parts
 
