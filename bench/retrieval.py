@@ -6,7 +6,7 @@ Texts are drawn from the embedder's own words, the common ones more often, and v
 import gzip
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -20,10 +20,9 @@ from dragoman.adapters.embedders.embedded import NAME, EmbeddedEmbedder
 from dragoman.adapters.store import SqlStore, open_store
 from dragoman.core.agents import Agent
 from dragoman.core.ids import new_id
-from dragoman.core.knowledge import Passage
 from dragoman.core.tenants import Tenant
 from dragoman.ports.embedders import EmbedderError
-from dragoman.ports.knowledge import NewChunk, NewDocument, PassageStore
+from dragoman.ports.knowledge import Found, NewChunk, NewDocument, PassageStore
 from dragoman.services.retrieval import Retrieval
 
 if TYPE_CHECKING:
@@ -106,15 +105,9 @@ class _Watched:
 
     async def search(
         self, tenant_id: str, agent_id: str, words: Sequence[str], vectors: Sequence[bytes], embedder: str, count: int
-    ) -> Sequence[Passage]:
+    ) -> Found:
         self._moments.append(time.perf_counter())
         found = await self._passages.search(tenant_id, agent_id, words, vectors, embedder, count)
-        self._moments.append(time.perf_counter())
-        return found
-
-    async def rarity(self, tenant_id: str, agent_id: str, words: Sequence[str]) -> Mapping[str, float]:
-        self._moments.append(time.perf_counter())
-        found = await self._passages.rarity(tenant_id, agent_id, words)
         self._moments.append(time.perf_counter())
         return found
 

@@ -135,20 +135,25 @@ class DocumentStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Passages, best first by fused ranks, and how rare each word that they were looked for by is in what the agent
+    knows: from 0, in every chunk, to 1, in none."""
+
+    passages: Sequence[Passage]
+    rarity: Mapping[str, float]
+
+
 class PassageStore(Protocol):
     """What questions find in documents that are ready."""
 
     async def search(
         self, tenant_id: str, agent_id: str, words: Sequence[str], vectors: Sequence[bytes], embedder: str, count: int
-    ) -> Sequence[Passage]:
-        """The passages of an agent that these words and any of these vectors find, best first by fused ranks.
+    ) -> Found:
+        """The passages of an agent that these words and any of these vectors find.
 
         A passage's similarities are to the vector that is nearest to it.
         """
-        ...
-
-    async def rarity(self, tenant_id: str, agent_id: str, words: Sequence[str]) -> Mapping[str, float]:
-        """How rare words are in what an agent knows: from 0, in every chunk, to 1, in none."""
         ...
 
 

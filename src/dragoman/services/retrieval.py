@@ -1,7 +1,5 @@
 """What an agent knows about a question: its vector, the passages it finds, how rare its words are. Knows no model."""
 
-import asyncio
-
 from dragoman.core.agents import Agent
 from dragoman.core.confidence import Grounds
 from dragoman.core.knowledge import terms
@@ -39,8 +37,5 @@ class Retrieval:
             asked = list(dict.fromkeys((*asked, *terms(earlier[:LONGEST_QUESTION])[-MOST_WORDS:])))
         vectors = await self._embedders.embed(choice, meant)
         name = self._embedders.name(choice)
-        passages, rarity = await asyncio.gather(
-            self._passages.search(agent.tenant_id, agent.id, asked, vectors, name, CANDIDATES),
-            self._passages.rarity(agent.tenant_id, agent.id, asked),
-        )
-        return Grounds(question, tuple(asked), rarity, passages, ()).ranked(FOUND)
+        found = await self._passages.search(agent.tenant_id, agent.id, asked, vectors, name, CANDIDATES)
+        return Grounds(question, tuple(asked), found.rarity, found.passages, ()).ranked(FOUND)

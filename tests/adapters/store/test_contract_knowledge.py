@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from dragoman.adapters.store import SqlStore
+from dragoman.adapters.store import SqlStore, passages
 from dragoman.core.agents import Agent
 from dragoman.core.errors import AgentNotFound
 from dragoman.core.ids import new_id
@@ -53,7 +53,7 @@ async def known(store: SqlStore, agent: Agent, title: str, *contents: tuple[str,
 
 
 async def found(store: SqlStore, agent: Agent, words: list[str], *vectors: bytes) -> list[Passage]:
-    return list(await store.passages.search(agent.tenant_id, agent.id, words, vectors, EMBEDDER, 5))
+    return list((await store.passages.search(agent.tenant_id, agent.id, words, vectors, EMBEDDER, 5)).passages)
 
 
 async def test_a_document_is_kept_queued_and_the_same_one_again_changes_nothing(store: SqlStore) -> None:
@@ -89,7 +89,7 @@ async def test_words_and_vectors_find_passages_of_this_agent_alone(store: SqlSto
     assert [each.text for each in by_meaning] == ["Returns within 30 days", "Shipping takes a week"]
     assert by_meaning[0].similarity == pytest.approx(0.9939, abs=1e-3)
     crossed = await store.passages.search("globex", agent.id, ["shipping"], [vector(1, 0, 0)], EMBEDDER, 5)
-    assert list(crossed) == []
+    assert list(crossed.passages) == []
 
 
 async def test_what_both_rankings_find_stands_before_what_one_does(store: SqlStore) -> None:
@@ -194,7 +194,8 @@ async def test_a_word_is_rarer_the_fewer_passages_hold_it(store: SqlStore) -> No
     agent = await settled(store)
     contents = [(f"common {number}", vector(1, number)) for number in range(8)]
     await known(store, agent, "Words", *contents, ("common seldom", vector(0, 1)))
-    rarity = await store.passages.rarity("acme", agent.id, ["common", "seldom", "never"])
+    words = ["common", "seldom", "never"]
+    rarity = (await store.passages.search("acme", agent.id, words, [], EMBEDDER, 5)).rarity
     assert rarity["common"] == pytest.approx(0, abs=0.01)
     assert 0 < rarity["seldom"] < rarity["never"] == 1
 
@@ -234,3 +235,14 @@ async def test_what_two_workers_publish_crosswise_is_all_found(store: SqlStore) 
     assert [each.text for each in await found(store, agent, [], vector(1, 0))] == ["second"]
     await store.documents.publish(works[0], EMBEDDER, 1, NOW)
     assert [each.text for each in await found(store, agent, [], vector(1, 0))] == ["first", "second"]
+
+
+async def test_words_that_very_many_passages_hold_rank_nothing_beside_rarer_ones(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passages, "MOST_COUNTED", 3)
+    agent = await settled(store)
+    contents = [(f"common {number}", vector(1, number)) for number in range(8)]
+    await known(store, agent, "Words", *contents, ("seldom", vector(0, 1)))
+    assert [each.text for each in await found(store, agent, ["common", "seldom"])] == ["seldom"]
+    assert len(await found(store, agent, ["common"])) == 5

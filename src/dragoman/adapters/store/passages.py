@@ -5,14 +5,16 @@ Vectors are compared exactly, one matrix an agent: docs/decisions/0009. Knows no
 
 import asyncio
 import json
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dragoman.adapters.store.driver import Database, Row, Transaction
+from dragoman.adapters.store.driver import Database, Params, Row, Transaction
 from dragoman.core.knowledge import Passage, fuse
+from dragoman.ports.knowledge import Found
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,9 +42,9 @@ HOLDING = {
     "postgres": """SELECT COUNT(*) FROM (SELECT chunk_id FROM chunk_words WHERE tenant_id = :tenant_id
         AND agent_id = :agent_id AND words @@ to_tsquery('english', :wanted) LIMIT :most) AS matched""",
 }
-PASSAGE = """SELECT c.id, c.document_id, d.type, d.title, c.title, c.content, d.source, c.vector FROM chunks c
+PASSAGES = """SELECT c.id, c.document_id, d.type, d.title, c.title, c.content, d.source, c.vector FROM chunks c
     JOIN documents d ON d.id = c.document_id AND d.tenant_id = c.tenant_id
-    WHERE c.id = :id AND c.tenant_id = :tenant_id AND c.agent_id = :agent_id AND c.live > 0"""
+    WHERE c.tenant_id = :tenant_id AND c.agent_id = :agent_id AND c.live > 0"""
 
 CANDIDATES = 50
 # A word in so many chunks is as common as it can be: counting on would cost more than it tells.
@@ -88,58 +90,48 @@ class Passages:
 
     async def search(
         self, tenant_id: str, agent_id: str, words: Sequence[str], vectors: Sequence[bytes], embedder: str, count: int
-    ) -> Sequence[Passage]:
-        ours = {"tenant_id": tenant_id, "agent_id": agent_id}
+    ) -> Found:
+        ours: Params = {"tenant_id": tenant_id, "agent_id": agent_id}
         known = self._remembered.get((tenant_id, agent_id, embedder))
-        any_of = self._any_of(agent_id, words)
 
-        async def look(transaction: Transaction) -> tuple[list[int], tuple[int, int], Sequence[Row]]:
-            by_words: list[int] = []
-            if words:
-                rows = await transaction.all(
-                    BY_WORDS[self._database.kind], {**ours, "wanted": any_of, "count": CANDIDATES}
-                )
-                by_words = [int(row[0]) for row in rows]
+        async def look(transaction: Transaction) -> tuple[dict[str, float], list[int], tuple[int, int], Sequence[Row]]:
             row = await transaction.one(STATE, ours)
             state = (int(row[0]), int(row[1])) if row else (0, 0)
+            holding = {word: await self._holding(transaction, ours, word) for word in words}
+            rare = {word: _rarity(held, state[0]) for word, held in holding.items()}
+            by_words: list[int] = []
+            if words:
+                wanted = {**ours, "wanted": self._any_of(agent_id, _telling(holding)), "count": CANDIDATES}
+                rows = await transaction.all(BY_WORDS[self._database.kind], wanted)
+                by_words = [int(row[0]) for row in rows]
             if not vectors or (known is not None and state == (known.chunks, known.removed)):
-                return by_words, state, ()
+                return rare, by_words, state, ()
             # What is published later has a higher number than all that there was before.
             after = known.chunks + known.removed if known is not None and known.removed == state[1] else 0
-            wanted = {**ours, "embedder": embedder, "after": after}
-            return by_words, state, await transaction.all(VECTORS, wanted)
+            fresh = {**ours, "embedder": embedder, "after": after}
+            return rare, by_words, state, await transaction.all(VECTORS, fresh)
 
-        by_words, state, fresh = await self._database.read(look)
+        rare, by_words, state, fresh = await self._database.read(look)
         nearest: list[list[int]] = []
         if vectors:
             whose = (tenant_id, agent_id, embedder)
             nearest = await asyncio.to_thread(self._nearest, whose, known, state, fresh, vectors)
-        chosen = fuse([by_words, *nearest])[:count]
+        chosen = {f"id{at}": chunk_id for at, chunk_id in enumerate(fuse([by_words, *nearest])[:count])}
+        if not chosen:
+            return Found((), rare)
 
-        async def read(transaction: Transaction) -> list[Row]:
-            rows = [await transaction.one(PASSAGE, {**ours, "id": chunk_id}) for chunk_id in chosen]
-            return [row for row in rows if row is not None]
+        async def read(transaction: Transaction) -> Sequence[Row]:
+            those = ", ".join(f":{name}" for name in chosen)
+            return await transaction.all(f"{PASSAGES} AND c.id IN ({those})", {**ours, **chosen})
 
-        return [_passage(row, vectors) for row in await self._database.read(read)]
+        rows = {int(row[0]): row for row in await self._database.read(read)}
+        return Found([_passage(rows[each], vectors) for each in chosen.values() if each in rows], rare)
 
-    async def rarity(self, tenant_id: str, agent_id: str, words: Sequence[str]) -> Mapping[str, float]:
-        import math
-
-        ours = {"tenant_id": tenant_id, "agent_id": agent_id, "most": MOST_COUNTED}
-
-        async def job(transaction: Transaction) -> Mapping[str, float]:
-            row = await transaction.one(STATE, ours)
-            total = int(row[0]) if row else 0
-            rare: dict[str, float] = {}
-            for word in words:
-                counted = await transaction.one(
-                    HOLDING[self._database.kind], {**ours, "wanted": self._any_of(agent_id, [word])}
-                )
-                holding = int(counted[0]) if counted else 0
-                rare[word] = math.log((total + 1) / (holding + 1)) / math.log(total + 1) if total else 1.0
-            return rare
-
-        return await self._database.read(job)
+    async def _holding(self, transaction: Transaction, ours: Params, word: str) -> int:
+        """How many chunks hold a word, as far as is counted."""
+        wanted = self._any_of(str(ours["agent_id"]), [word])
+        row = await transaction.one(HOLDING[self._database.kind], {**ours, "wanted": wanted, "most": MOST_COUNTED})
+        return int(row[0]) if row else 0
 
     def _any_of(self, agent_id: str, words: Sequence[str]) -> str:
         """Any of some words, in the database's language of queries; words hold letters and digits alone."""
@@ -183,6 +175,18 @@ class Passages:
         size = sum(each.nbytes for each in self._remembered.values())
         while size > REMEMBERED_BYTES and len(self._remembered) > 1:
             size -= self._remembered.popitem(last=False)[1].nbytes
+
+
+def _telling(holding: Mapping[str, int]) -> Sequence[str]:
+    """The words that tell chunks apart: not those that very many hold, unless there are no others.
+
+    To rank all that hold a common word is most of the time that a search takes, and changes next to nothing.
+    """
+    return [word for word, held in holding.items() if held < MOST_COUNTED] or list(holding)
+
+
+def _rarity(holding: int, total: int) -> float:
+    return math.log((total + 1) / (holding + 1)) / math.log(total + 1) if total else 1.0
 
 
 def _joined(known: _Vectors | None, state: tuple[int, int], fresh: Sequence[Row], width: int) -> _Vectors:

@@ -27,7 +27,7 @@ CONNECT_TIMEOUT = 5.0
 COMMAND_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 5.0
 
-_PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
+_PARAMETER = re.compile(r"(?<!:):([a-z_]+[0-9]*)")
 _PASSING = (
     OSError,
     asyncpg.PostgresConnectionError,
