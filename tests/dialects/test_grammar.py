@@ -283,8 +283,14 @@ def test_a_log_keeps_every_event_and_each_segment(groups: list[list[Group]]) -> 
     logged = [group for segment in kept for group in segment]
     assert segments_of(logged) == groups
     epoch = groups[-1][0].epoch
-    last = [segment for segment in groups if segment[0].epoch == epoch][-1]
-    assert log.text_of_last_segment(logged, epoch) == "".join(texts_of(events_of(last)))
+    ours = [segment for segment in groups if segment[0].epoch == epoch]
+    (answer_id,) = {event.message_id for event in events_of(ours[-1]) if isinstance(event, TurnStarted)}
+    said = [segment for segment in ours if any(is_start(event, answer_id) for event in events_of(segment))]
+    assert log.text_of(answer_id, logged, epoch) == "".join(text for each in said for text in texts_of(events_of(each)))
+
+
+def is_start(event: TurnEvent, answer_id: str) -> bool:
+    return isinstance(event, TurnStarted) and event.message_id == answer_id
 
 
 def chat_frames(groups: Sequence[Group], cursor: Cursor | None = None) -> list[dict[str, Any]]:
