@@ -65,6 +65,8 @@ class Receiver:
     async def __aexit__(self, *_: object) -> None:
         await self.shut()
         self._over.set()
+        # One that had just come in is served a moment later.
+        await asyncio.sleep(0.02)
         await asyncio.gather(*self._serving)
 
     async def open(self) -> None:
